@@ -1,0 +1,53 @@
+# make demo: the digits recipe, from training to a verified Akida model; make test: the tests.
+# Both set up what they need in .venv/ and .recast/ below this folder and nowhere else.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SHELL = /bin/sh
+VENV = .venv/bin/python
+# what the stages' processes are told must not leak in from an activated environment
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.PHONY: help setup demo test test-slow check clean
+
+help:
+	@echo "make demo       train, recast and verify the digits recipe"
+	@echo "make test       run the tests"
+	@echo "make setup      only install Recast into .venv"
+	@echo "make test-slow  run the tests that take minutes"
+	@echo "make check      lint, types, and that dvc.yaml matches the recipes"
+	@echo "make clean      delete .venv, environments and artifacts (DVC's cache stays)"
+
+setup: .venv/installed-recast
+
+demo: setup
+	./recast run digits
+
+test: .venv/installed-dev
+	$(VENV) tests/run.py -m "not slow"
+
+test-slow: .venv/installed-dev
+	$(VENV) tests/run.py -m slow
+
+check: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	./recast sync --check
+
+clean:
+	rm -rf .venv .recast artifacts
+
+.venv/bin/uv: envs/recast.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+	    { echo "Recast needs Python 3.11, and '$(PYTHON)' is not it; name one with: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@echo "setting up .venv (once)"
+	"$(PYTHON)" -m venv --clear .venv
+	$(VENV) -m pip install --quiet --disable-pip-version-check --no-deps $$(grep -E '^(uv|filelock)==' envs/recast.txt)
+
+.venv/installed-recast: .venv/bin/uv envs/recast.txt pyproject.toml
+	$(VENV) envs/install.py recast
+	@touch $@
+
+.venv/installed-dev: .venv/installed-recast envs/dev.txt
+	$(VENV) envs/install.py dev
+	@touch $@

@@ -1,0 +1,34 @@
+"""Installs envs/NAME.txt, and Recast itself, into the environment of the Python that runs this.
+
+`python envs/install.py recast`. Needs uv and filelock there; the Makefile sees to that.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipeline.environments import device, find_uv, index_options  # noqa: E402 - needs the path set above
+
+
+def install(name: str) -> int:
+    options = index_options(os.environ)
+    base = [find_uv(), "pip", "install", "--no-config", "--python", sys.executable, "--no-deps", *options.arguments]
+    variables = {**os.environ, **options.variables}
+    for what in (
+        ["--compile-bytecode", "--requirements", str(ROOT / "envs" / f"{name}.txt")],
+        ["--quiet", "--editable", str(ROOT)],
+    ):
+        if code := subprocess.run([*base, *what], env=variables).returncode:
+            return code
+    device(ROOT)  # DVC tracks the file that says it, so it must be there before the first `dvc repro`
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(install(sys.argv[1]))
