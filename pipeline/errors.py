@@ -1,0 +1,70 @@
+"""One root error and the table of exit codes; only `cli.py` prints and exits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every verb."""
+
+    DONE = 0
+    STAGE_FAILED = 1
+    BAD_INPUT = 2
+    BUG = 3
+    INTERRUPTED = 130
+
+
+class RecastError(Exception):
+    """Root of every error that a user can mend: what is wrong, and the remedy."""
+
+    exit_code = Exit.BAD_INPUT
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class StageFailed(RecastError):
+    """A stage ran and failed."""
+
+    exit_code = Exit.STAGE_FAILED
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One thing wrong in a file: where (line and column count from 1), what, and the remedy."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}: {self.message}"
+        return f"{where}; {self.remedy}" if self.remedy else where
+
+
+class RecipeError(RecastError):
+    """Everything wrong in the recipes that were read, reported together."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A remedy for a misspelt name: the closest known one, or all that are known."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known: {', '.join(choices)}" if choices else "none is known"

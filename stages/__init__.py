@@ -1,0 +1,1 @@
+"""The work: one module per stage. Knows nothing of the runner."""

@@ -1,0 +1,146 @@
+"""What a stage is: typed params, named inputs, one output directory, one environment.
+
+Every stage depends on this module, so editing it re-runs everything: keep it small. It imports
+nothing but the standard library and pydantic, which every environment holds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+# One line of a stage's output that starts with this character is an event for the runner, as JSON;
+# every other line is the tools' own noise and goes to the log.
+EVENT_MARK = "\x1e"
+
+Metrics = dict[str, Any]
+
+
+class StageError(Exception):
+    """A stage cannot do what its recipe asks: `message` says what is wrong, `remedy` how to mend it."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class Resources(BaseModel):
+    """What a stage asks of the machine; part of its key, since the thread count changes float sums."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpu: int = Field(default=1, ge=1, description="threads the stage may use")
+
+
+class Params(BaseModel):
+    """Base of every stage's params: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resources: Resources = Field(default=Resources(), description="what the stage asks of the machine")
+
+
+class NamedByRecipe:
+    """Marks a param as a file or folder in the repository, which DVC then tracks."""
+
+
+def _inside_repository(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not path or path.startswith(("/", "~")) or ".." in parts or "\\" in path or ":" in path or "\n" in path:
+        raise ValueError("must be a path relative to the repository that stays inside it, with forward slashes")
+    return str(PurePosixPath(path))
+
+
+RepositoryPath = Annotated[str, AfterValidator(_inside_repository), NamedByRecipe()]
+"""A file or folder of the repository, relative to its root, with forward slashes."""
+
+
+def _model_reference(reference: str) -> str:
+    module, colon, name = reference.partition(":")
+    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError("must be 'module:Class', for example 'models.mnist_cnn:MnistCnn'")
+    return reference
+
+
+class ModelReference(BaseModel):
+    """The `nn.Module` a recipe names, with the arguments its constructor is called with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, AfterValidator(_model_reference)] = Field(description="module:Class")
+    args: dict[str, Any] = Field(default={}, description="keyword arguments of the constructor")
+
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage reads. `inputs["data"]` is the output directory of the upstream stage `data`."""
+
+    directories: Mapping[str, Path]
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """param name -> absolute path, for every param of type `RepositoryPath` that is set"""
+    data_roots: tuple[Path, ...] = ()
+    """places where downloaded datasets lie; searched in order, a download goes to the first"""
+    scratch: Path = Path()
+    """an empty directory of the stage's own, outside its output, deleted when it ends"""
+    device: str = "cpu"
+    """what `device: auto` means on this machine: cpu, cuda or mps"""
+
+    def __getitem__(self, stage: str) -> Path:
+        return self.directories[stage]
+
+
+def progress(text: str, done: int | None = None, total: int | None = None) -> None:
+    """Show one short live line, for example `epoch 3/10, loss 0.12`; never part of the output."""
+    emit_event({"progress": text, "done": done, "total": total})
+
+
+def record_timing(name: str, seconds: float) -> None:
+    """Keep a time, which must never enter a hashed output, where tables and reports find it."""
+    emit_event({"timing": name, "seconds": seconds})
+
+
+def emit_event(event: Mapping[str, Any]) -> None:
+    """Write one event, a JSON object, to the runner that reads this process's output."""
+    sys.stdout.write(f"{EVENT_MARK}{json.dumps(event)}\n")
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A table in a stage's output that `dvc plots show` draws; x and y name its columns."""
+
+    file: str
+    x: str
+    y: tuple[str, ...]
+    template: str = "linear"
+    title: str = ""
+
+
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[P]):
+    """One unit of work. A stage module ends with `STAGE = Stage(params=..., inputs=..., run=run)`."""
+
+    params: type[P]
+    run: Callable[[P, Inputs, Path], Metrics]
+    """`run(params, inputs, out)` writes only below `out` and returns metrics, which become
+    `out/metrics.json`: deterministic values only, no times. Raises StageError."""
+    inputs: tuple[str, ...] = ()
+    """names of the upstream stages whose output directories `run` reads"""
+    stands_for: str | None = None
+    """the trunk stage whose place this one can take (`import` stands for `export`)"""
+    plots: tuple[Plot, ...] = ()
+    emits: str | None = None
+    """the file in the output directory that is the deployable artifact, for stages that make one"""
