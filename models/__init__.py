@@ -1,0 +1,1 @@
+"""The `nn.Module` definitions that recipes name as `models.<file>:<Class>`."""

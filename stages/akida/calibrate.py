@@ -1,0 +1,120 @@
+"""Find the range of every activation on the calibration samples, and make the integer model from them, once.
+
+Deterministic: ranges are found with a fixed number of threads, and what quantizeml adds is put in one order.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from stages import onnx_files
+from stages.akida import integer
+from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stages.dataset import Contract
+
+
+class CalibrateParams(Params):
+    """On which samples ranges are found."""
+
+    samples: int = Field(default=128, gt=0, description="calibration samples, from the first")
+    batch_size: int = Field(default=64, gt=0, description="samples run at once")
+
+
+def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
+    """quantize/model.onnx, scheme.json and the calibration split -> model.onnx, the integer model.
+
+    It takes uint8 (N, *shape) as stored, or normalised float32, as the scheme says. Raises StageError for too
+    few samples, NaN or infinity in samples or activations, and nodes that cannot be quantized.
+    """
+    import numpy as np
+
+    from stages import dataset
+
+    scheme = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))
+    contract = dataset.read_contract(inputs["data"])
+    lowered = onnx_files.read_model(inputs["quantize"] / "model.onnx")
+    samples, _ = dataset.read(inputs["data"], "calibration")
+    if params.samples > len(samples):
+        raise StageError(
+            f"calibrate.samples is {params.samples}, but there are {len(samples)} calibration samples",
+            f"lower calibrate.samples to {len(samples)}, or let the data stage give more",
+        )
+    stored = scheme["input"] == "stored"
+    if stored:
+        samples = dataset.read_stored(inputs["data"], "calibration")[0].astype(np.float32)
+    ranges = activation_ranges(
+        lowered, samples[: params.samples], scheme["per_tensor_activations"], params.batch_size, params.resources.cpu
+    )
+    if stored:
+        # every stored value is an integer from 0 to 255 already: the whole range, so that nothing is lost
+        ranges[onnx_files.only_input(lowered, "the lowered model").name] = _every_byte(contract)
+    made = integer.make_integer(lowered, ranges, scheme["input_type"], scheme["per_tensor_activations"])
+    if stored:
+        integer.take_stored(made)
+    onnx_files.check(made, "the integer model")
+    onnx_files.write_model(made, out / "model.onnx")
+    return {"samples": params.samples, "ranges": len(ranges), "layers": len(made.graph.node)}
+
+
+def activation_ranges(
+    lowered: onnx_files.Model, samples: NDArray[np.float32], per_tensor: bool, batch_size: int, threads: int
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Lowest and highest value of each float tensor over samples (N, *shape).
+
+    Per channel, (channels,), for tensors with axes beyond batch and channel; otherwise (1,). As quantizeml's own
+    min-max calibration, with a fixed number of threads. StageError for NaN or infinity.
+    """
+    import numpy as np
+    import onnx
+    import onnxruntime
+    from onnxruntime_extensions import get_library_path
+
+    name = onnx_files.only_input(lowered, "the lowered model").name
+    watched = type(lowered)()
+    watched.CopyFrom(lowered)
+    del watched.graph.output[:]
+    tensors = [output for node in lowered.graph.node for output in node.output if output]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in tensors)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.register_custom_ops_library(get_library_path())
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    ranges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    done = 0
+    for batch, count in onnx_files.split(samples, batch_size):
+        for tensor, values in zip([name, *tensors], [batch, *session.run(tensors, {name: batch})], strict=True):
+            if values.ndim < 2 or values.dtype != np.float32:
+                continue
+            per_channel = values.ndim > 2 and not per_tensor
+            flat = values.swapaxes(0, 1).reshape(values.shape[1] if per_channel else 1, -1)
+            low, high = flat.min(axis=1), flat.max(axis=1)
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                raise StageError(
+                    f"activation {tensor!r} holds NaN or infinity on the calibration samples",
+                    "check the model's weights, and that the data is normalised as in training",
+                )
+            known = ranges.get(tensor, (low, high))
+            ranges[tensor] = (np.minimum(known[0], low), np.maximum(known[1], high))
+        done += count
+        progress("calibrate", done, len(samples))
+    return ranges
+
+
+def _every_byte(contract: Contract) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    import numpy as np
+
+    return np.zeros(contract.shape[0], np.float32), np.full(contract.shape[0], 255, np.float32)
+
+
+STAGE = Stage(params=CalibrateParams, inputs=("quantize", "data"), run=run)

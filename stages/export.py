@@ -1,0 +1,224 @@
+"""Export the trained model to ONNX and prove that it computes what PyTorch computes.
+
+Writes model.onnx (weights inside) and reference.safetensors: `input`, a few calibration samples,
+float32 (N, *shape), and `output`, PyTorch's scores for them, float32 (N, classes); later stages compare
+with these and need no PyTorch. What the exporter says about files and its own build is left out, so the
+bytes are the same wherever the repository lies.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from stages.base import Inputs, Metrics, ModelReference, Params, Stage, StageError, record_timing
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+FIRST_DYNAMO_OPSET = 18
+"""asked for an older one, the newer exporter of torch 2.13 warns and writes 18"""
+KEPT_METADATA = ("namespace", "pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
+"""from which module of the model a node comes; the rest is stack traces with file paths and the exporter's notes"""
+
+LARGEST_FILE = 2**31 - 1
+"""bytes of a protobuf message, which an ONNX file is; weights beside the file are not supported"""
+
+TensorName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+
+
+class ExportParams(Params):
+    """What the ONNX file is to look like."""
+
+    model: ModelReference = Field(description="the nn.Module that was trained, as module:Class")
+    opset: int = Field(default=18, ge=7, description="version of the ONNX operator set")
+    dynamic_batch: bool = Field(default=True, description="any number of samples per call; else exactly one")
+    exporter: Literal["auto", "dynamo", "torchscript"] = Field(
+        default="auto", description="PyTorch's newer or older exporter; auto takes the newer from opset 18 on"
+    )
+    input_name: TensorName = Field(default="input", description="name of the model's input")
+    output_name: TensorName = Field(default="output", description="name of the model's output, the scores")
+    tolerance: float = Field(
+        default=1e-4, gt=0, allow_inf_nan=False, description="largest error a score may have, against PyTorch's"
+    )
+    samples: int = Field(default=8, ge=2, description="calibration samples the export is compared on")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExportParams:
+        if self.exporter == "dynamo" and self.opset < FIRST_DYNAMO_OPSET:
+            raise ValueError(
+                f"the dynamo exporter writes opset {FIRST_DYNAMO_OPSET} or later, not {self.opset}: use exporter auto"
+            )
+        if self.input_name == self.output_name:
+            raise ValueError(f"input_name and output_name are both '{self.input_name}'")
+        return self
+
+
+def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
+    """Export, strip, and compare with PyTorch under ONNX Runtime.
+
+    Raises StageError if the model cannot be built or exported, if another opset or a larger file than
+    ONNX allows comes out, or if a score differs by more than `tolerance`.
+    """
+    import numpy as np
+    import torch
+    from safetensors.numpy import save
+
+    from stages.dataset import read
+    from stages.model_class import build_model
+    from stages.weights import load_weights
+
+    torch.set_num_threads(params.resources.cpu)
+    samples, _ = read(inputs["data"], "calibration")
+    if len(samples) < params.samples:
+        raise StageError(
+            f"there are {len(samples)} calibration samples, and {params.samples} are to be compared",
+            "raise data.calibration_samples, or lower export.samples",
+        )
+    samples = np.ascontiguousarray(samples[: params.samples])
+
+    model = build_model(params.model).eval()
+    with torch.inference_mode():  # gives lazy modules their shapes, before weights are loaded
+        model(torch.from_numpy(samples[:2]))
+    load_weights(model, inputs["train"] / "model.safetensors", "the train stage's model.safetensors")
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(samples)).numpy()
+    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    if size > LARGEST_FILE:
+        raise StageError(f"the weights are {size / 2**30:.1f} GiB; an ONNX file holds at most 2", "use a smaller model")
+
+    exporter = params.exporter
+    if exporter == "auto":
+        exporter = "dynamo" if params.opset >= FIRST_DYNAMO_OPSET else "torchscript"
+    started = time.monotonic()
+    proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1]))
+    record_timing("export", time.monotonic() - started)
+    strip(proto)
+    _check_opset(proto, params.opset, exporter)
+    if params.dynamic_batch:
+        _check_dynamic(proto, params)
+    content = proto.SerializeToString(deterministic=True)
+
+    error = _largest_error(content, params, samples, expected)
+    if not error <= params.tolerance:  # also true of NaN
+        raise StageError(
+            f"the ONNX model's scores differ from PyTorch's by up to {error:.3g}, more than {params.tolerance:g}",
+            "try the other export.exporter, or raise export.tolerance",
+        )
+    (out / "model.onnx").write_bytes(content)
+    # not save_file, which would make the file unreadable to others, whatever the umask
+    (out / "reference.safetensors").write_bytes(save({"input": samples, "output": np.ascontiguousarray(expected)}))
+    return {
+        "exporter": exporter,
+        "opset": params.opset,
+        "ir_version": proto.ir_version,
+        "nodes": len(proto.graph.node),
+        # three digits: the rest depends on the processor
+        "max_abs_error": float(f"{error:.3g}"),
+    }
+
+
+def _exported(params: ExportParams, exporter: str, model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    import io
+
+    import onnx
+    import torch
+
+    names: dict[str, Any] = {"input_names": [params.input_name], "output_names": [params.output_name]}
+    try:
+        if exporter == "dynamo":
+            batch = ({0: torch.export.Dim("batch")},) if params.dynamic_batch else None
+            program = torch.onnx.export(
+                model, (example,), dynamo=True, opset_version=params.opset, dynamic_shapes=batch, verbose=False, **names
+            )
+            return program.model_proto
+        axes = (
+            {name: {0: "batch"} for name in (params.input_name, params.output_name)} if params.dynamic_batch else None
+        )
+        buffer = io.BytesIO()
+        torch.onnx.export(
+            model, (example,), buffer, dynamo=False, opset_version=params.opset, dynamic_axes=axes, **names
+        )
+        return onnx.load_from_string(buffer.getvalue())
+    except Exception as error:  # the exporters raise whatever the model's code or their own meets
+        traceback.print_exc()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise StageError(
+            f"the {exporter} exporter cannot export {params.model.name} to opset {params.opset}: "
+            f"{type(error).__name__}: {lines[0] if lines else ''}",
+            "see the log; try the other export.exporter"
+            + (", or export.dynamic_batch: false if the model fixes its batch size" if params.dynamic_batch else ""),
+        ) from error
+
+
+def strip(proto: onnx.ModelProto) -> None:
+    """Remove, in place, doc strings, all metadata but KEPT_METADATA, and the build in the producer's version."""
+    graph = proto.graph
+    proto.producer_version = proto.producer_version.partition("+")[0]
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    nodes = [*graph.node, *(node for function in proto.functions for node in function.node)]
+    for part in [proto, graph, *proto.functions, *values, *nodes]:
+        part.ClearField("doc_string")
+        kept = sorted((entry.key, entry.value) for entry in part.metadata_props if entry.key in KEPT_METADATA)
+        part.ClearField("metadata_props")
+        for key, value in kept:
+            part.metadata_props.add(key=key, value=value)
+
+
+def _check_opset(proto: onnx.ModelProto, wanted: int, exporter: str) -> None:
+    found = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    if found != [wanted]:
+        written = ", ".join(str(version) for version in found) or "none"
+        raise StageError(
+            f"opset {wanted} was asked for, but the {exporter} exporter wrote {written}",
+            "set export.opset to what it writes, or try the other export.exporter",
+        )
+
+
+def _check_dynamic(proto: onnx.ModelProto, params: ExportParams) -> None:
+    """The newer exporter, told that the batch is dynamic, quietly fixes it where the model's code needs a number."""
+    for value in proto.graph.output[0], next(v for v in proto.graph.input if v.name == params.input_name):
+        batch = value.type.tensor_type.shape.dim[0]
+        if not batch.dim_param:
+            raise StageError(
+                f"{params.model.name} was exported with the batch size of '{value.name}' fixed to {batch.dim_value}",
+                "let the model take it from x.shape[0] as it is, or -1, or set export.dynamic_batch to false",
+            )
+
+
+def _largest_error(
+    content: bytes, params: ExportParams, samples: NDArray[np.float32], expected: NDArray[np.float32]
+) -> float:
+    """Over all samples at once and, as batches of other sizes, one by one; or just one by one for a fixed batch."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = params.resources.cpu
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        found = [np.concatenate([session.run(None, {params.input_name: sample[None]})[0] for sample in samples])]
+        if params.dynamic_batch:
+            found.append(session.run(None, {params.input_name: samples})[0])
+    except Exception as error:  # onnxruntime's errors share no base of their own
+        raise StageError(
+            f"ONNX Runtime cannot run the exported model: {str(error).partition(chr(10))[0]}",
+            "try the other export.exporter, or another export.opset",
+        ) from error
+    for scores in found:
+        if scores.shape != expected.shape:
+            raise StageError(
+                f"the exported model gives {scores.shape}, PyTorch {expected.shape}", "try the other export.exporter"
+            )
+    return float(max(np.abs(scores - expected).max() for scores in found))
+
+
+STAGE = Stage(params=ExportParams, inputs=("data", "train"), run=run)

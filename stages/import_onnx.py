@@ -1,0 +1,163 @@
+"""Take a model from an ONNX file of the repository, in place of training and exporting one."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from stages import onnx_files
+from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
+
+if TYPE_CHECKING:
+    from stages.dataset import Contract
+
+STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+REFERENCE_SAMPLES = 64
+
+
+class ImportParams(Params):
+    """Which file to take."""
+
+    path: RepositoryPath = Field(
+        description="the ONNX file; or, if its weights lie in files of their own, the folder that holds it and them"
+    )
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="what the ONNX file must be, in lower-case hexadecimal"
+    )
+
+
+def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
+    """The file -> model.onnx (weights inside) and reference.safetensors, as `export` would write them.
+
+    The reference holds `input` (N, *shape), the first calibration samples as the model takes them, and
+    `output` (N, classes), both float32. Raises StageError for a file that is damaged, does not fit the
+    data, or that onnxruntime cannot run.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from stages import dataset
+
+    path = _model_file(params, inputs.files["path"])
+    model = onnx_files.read_model(path, params.path)
+    contract = dataset.read_contract(inputs["data"])
+    _check_input(model, contract, params.path)
+    onnx_files.only_output(model, params.path)
+    session = _load(model, params)
+
+    samples, _ = dataset.read(inputs["data"], "calibration")
+    samples = samples[:REFERENCE_SAMPLES]
+    reference = session.run(samples)
+    if reference.shape != (len(samples), len(contract.classes)):
+        raise StageError(
+            f"{params.path} gives outputs of shape {reference.shape} for {len(samples)} samples; "
+            f"{contract.dataset} needs ({len(samples)}, {len(contract.classes)}), one score per class",
+            "use a classifier of this dataset's classes",
+        )
+    if not np.isfinite(reference).all():
+        raise StageError(f"{params.path} gives NaN or infinity for the calibration samples", "use another model")
+
+    test, labels = dataset.read(inputs["data"], "test")
+    right = 0
+    for done, scores in session.batches(test):
+        right += int((scores.argmax(axis=1) == labels[done - len(scores) : done]).sum())
+        progress("test", done, len(test))
+
+    onnx_files.write_model(model, out / "model.onnx")
+    save_file({"input": samples, "output": np.ascontiguousarray(reference)}, out / "reference.safetensors")
+    return {
+        "nodes": len(model.graph.node),
+        "opset": onnx_files.opset(model),
+        "ir_version": int(model.ir_version),
+        "accuracy": right / len(test),
+    }
+
+
+def _model_file(params: ImportParams, path: Path) -> Path:
+    """The file itself, or the only ONNX file of a folder."""
+    named = path.is_dir()
+    if named:
+        found = sorted(path.glob("*.onnx"))
+        if len(found) != 1:
+            names = ", ".join(file.name for file in found) or "none"
+            raise StageError(f"{params.path} must hold exactly one .onnx file, not {len(found)} ({names})")
+        path = found[0]
+    if path.is_symlink():
+        raise StageError(f"{params.path} is a symbolic link", "name the file itself, inside the repository")
+    if not path.is_file():
+        raise StageError(f"there is no file {params.path}", "set import.path to an ONNX file in the repository")
+    _check_digest(params, path)
+    if not named and onnx_files.has_external_data(_parsed(path)):
+        # DVC tracks what a param names: a weights file beside it could change unnoticed
+        raise StageError(
+            f"{params.path} keeps weights in other files",
+            "put the model and its weights in a folder of their own and set import.path to that folder",
+        )
+    return path
+
+
+def _parsed(path: Path) -> onnx_files.Model:
+    """The model as it stands in the file; an empty one if it does not parse, which read_model reports."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError:
+        return onnx.ModelProto()
+    return model
+
+
+def _check_digest(params: ImportParams, path: Path) -> None:
+    if params.sha256 is None:
+        return
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != params.sha256:
+        raise StageError(
+            f"{params.path} is not the file the recipe names: its sha256 is {digest}, not {params.sha256}",
+            "restore the file, or set import.sha256 to the new value",
+        )
+
+
+def _check_input(model: onnx_files.Model, contract: Contract, what: str) -> None:
+    port = onnx_files.only_input(model, what)
+    if port.element_type != onnx_files.FLOAT:
+        raise StageError(f"input {port.name!r} of {what} is not float32", "export the model with a float32 input")
+    sample = port.shape[1:]
+    fits = len(sample) == len(contract.shape) and all(
+        axis is None or axis == length for axis, length in zip(sample, contract.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join("?" if axis is None else str(axis) for axis in sample)
+        raise StageError(
+            f"input {port.name!r} of {what} takes samples of shape ({shape}), "
+            f"but {contract.dataset} has {contract.shape}",
+            "use a model made for this dataset, or give the data stage its shape",
+        )
+
+
+def _load(model: onnx_files.Model, params: ImportParams) -> onnx_files.Session:
+    own = {(function.domain, function.name) for function in model.functions}
+    custom = sorted(
+        {
+            f"{node.domain}.{node.op_type}"
+            for node in model.graph.node
+            if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in own
+        }
+    )
+    try:
+        return onnx_files.Session(model, params.resources.cpu, params.path)
+    except StageError as error:
+        if not custom:
+            raise
+        raise StageError(
+            f"{params.path} uses operators that neither ONNX nor onnxruntime has: {', '.join(custom)}",
+            "export the model with standard operators",
+        ) from error
+
+
+STAGE = Stage(params=ImportParams, inputs=("data",), run=run, stands_for="export")

@@ -1,0 +1,96 @@
+"""Prepare the graph for int8 and fix the scheme: which nodes, which types. Ranges come in `calibrate`.
+
+Deterministic: onnxruntime's preparation gives the same graph for the same input, serialised canonically.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from stages import onnx_files
+from stages.base import Inputs, Metrics, Params, Stage, StageError
+from stages.spelling import did_you_mean
+
+LEAST_OPSET = 13  # QuantizeLinear has an axis, which per-channel weights need, from opset 13 on
+
+
+class QuantizeParams(Params):
+    """Static int8 quantization with QDQ nodes, as `onnxruntime.quantization` defines it."""
+
+    activation_type: Literal["int8", "uint8"] = Field(default="int8", description="type of activations")
+    weight_type: Literal["int8", "uint8"] = Field(default="int8", description="type of weights")
+    per_channel: bool = Field(default=True, description="one weight scale per output channel, not per tensor")
+    reduce_range: bool = Field(
+        default=False, description="7-bit weights: for uint8 activations on x86 without VNNI, whose sums saturate"
+    )
+    nodes_to_exclude: tuple[str, ...] = Field(default=(), description="names of nodes that stay in float")
+
+
+def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
+    """simplify/model.onnx -> model.onnx (still float, with shapes) and scheme.json.
+
+    Raises StageError if the opset is too old, a node to exclude does not exist, or no node can be quantized.
+    """
+    model = onnx_files.read_model(inputs["simplify"] / "model.onnx")
+    if onnx_files.opset(model) < LEAST_OPSET:
+        raise StageError(
+            f"int8 quantization needs opset {LEAST_OPSET} or later, but the model has {onnx_files.opset(model)}",
+            f"set export.opset to {LEAST_OPSET} or later for this target",
+        )
+    prepared = _prepare(model, inputs.scratch)
+    _check_excluded(params, prepared)
+    quantized = _quantizable(params, prepared)
+    if not quantized:
+        kinds = ", ".join(sorted({node.op_type for node in prepared.graph.node}))
+        raise StageError(f"no node of the model can be quantized ({kinds})", "shorten quantize.nodes_to_exclude")
+    onnx_files.write_model(prepared, out / "model.onnx")
+    scheme = {
+        **params.model_dump(exclude={"resources", "nodes_to_exclude"}),
+        "quantized": quantized,
+        "float": [node.name for node in prepared.graph.node if node.name not in quantized],
+    }
+    (out / "scheme.json").write_text(json.dumps(scheme, indent=2) + "\n", encoding="utf-8")
+    return {"nodes": len(prepared.graph.node), "nodes_quantized": len(quantized)}
+
+
+def _prepare(model: onnx_files.Model, scratch: Path) -> onnx_files.Model:
+    """Optimised and with shapes inferred, as the quantizer wants it; every node has a name of its own."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    source, path = scratch / "model.onnx", scratch / "prepared.onnx"
+    onnx_files.write_model(model, source)
+    # symbolic shape inference writes into the working directory when it fails; ONNX's own does for these graphs
+    quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+    prepared = onnx_files.read_model(path, "what onnxruntime's preparation wrote")
+    # onnxruntime imports every domain it knows, at which other runtimes may stop
+    onnx_files.drop_unused_domains(prepared)
+    used: set[str] = set()
+    for index, node in enumerate(prepared.graph.node):
+        if not node.name or node.name in used:
+            node.name = f"{node.name or node.op_type}_{index}"
+        used.add(node.name)
+    return prepared
+
+
+def _check_excluded(params: QuantizeParams, model: onnx_files.Model) -> None:
+    names = [node.name for node in model.graph.node]
+    for name in params.nodes_to_exclude:
+        if name not in names:
+            raise StageError(f"quantize.nodes_to_exclude: no node named {name!r}", did_you_mean(name, names))
+
+
+def _quantizable(params: QuantizeParams, model: onnx_files.Model) -> list[str]:
+    """Names of the nodes the quantizer has a rule for and the recipe does not exclude."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    known = {*QDQRegistry, *QLinearOpsRegistry}
+    return [
+        node.name for node in model.graph.node if node.op_type in known and node.name not in params.nodes_to_exclude
+    ]
+
+
+STAGE = Stage(params=QuantizeParams, inputs=("simplify",), run=run)

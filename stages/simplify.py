@@ -1,0 +1,159 @@
+"""Simplify the exported ONNX graph: fold constants, fuse and drop nodes, without changing what it computes.
+
+Deterministic: onnxsim and onnxslim write the same graph for the same input, serialised canonically.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from stages import onnx_files, simplifier
+from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class SimplifyParams(Params):
+    """How to simplify, and what the result must look like."""
+
+    tool: Literal["onnxsim", "onnxslim"] = Field(default="onnxsim", description="which simplifier runs")
+    opset: int | None = Field(default=None, ge=7, description="convert to this opset; none keeps the exported one")
+    ir_version: int | None = Field(default=None, ge=3, description="write this ONNX IR version; none keeps it")
+    tolerance: float = Field(
+        default=1e-4,
+        gt=0,
+        description="largest error in an output, relative to the largest absolute output (or to 1 if that is less)",
+    )
+    timeout_seconds: int = Field(default=600, gt=0, description="after which the simplifier is stopped")
+
+
+def run(params: SimplifyParams, inputs: Inputs, out: Path) -> Metrics:
+    """export/model.onnx and export/reference.safetensors -> model.onnx, checked against both.
+
+    Raises StageError if the simplifier fails or crashes, or if the result is invalid or computes something else.
+    """
+    source = inputs["export"] / "model.onnx"
+    before = onnx_files.read_model(source)
+    progress(f"{params.tool}: {len(before.graph.node)} nodes")
+    simplified = inputs.scratch / "simplified.onnx"
+    _simplify(params, source, simplified)
+    after = onnx_files.read_model(simplified, f"what {params.tool} wrote")
+    _check_versions(params, after)
+    errors = _parity(params, inputs["export"] / "reference.safetensors", before, after)
+    onnx_files.write_model(after, out / "model.onnx")
+    return {
+        "nodes_before": len(before.graph.node),
+        "nodes": len(after.graph.node),
+        "opset": onnx_files.opset(after),
+        "ir_version": int(after.ir_version),
+        **errors,
+    }
+
+
+def _simplify(params: SimplifyParams, source: Path, destination: Path) -> None:
+    arguments = [params.tool, str(source), str(destination), _or_dash(params.opset), _or_dash(params.ir_version)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", simplifier.__file__, *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=params.timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StageError(
+            f"{params.tool} did not finish within {params.timeout_seconds} s",
+            f"raise simplify.timeout_seconds, or try simplify.tool: {_other(params.tool)}",
+        ) from error
+    # the tools' own words belong in the stage's log
+    sys.stderr.write(done.stdout + done.stderr)
+    if done.returncode < 0:
+        raise StageError(
+            f"{params.tool} crashed (signal {-done.returncode})", f"try simplify.tool: {_other(params.tool)}"
+        )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
+        if params.opset is not None:
+            raise StageError(
+                f"cannot simplify and convert the model to opset {params.opset}: {reason}",
+                f"export at that opset instead of converting: set export.opset to {params.opset}",
+            )
+        raise StageError(f"{params.tool} failed: {reason}", f"try simplify.tool: {_other(params.tool)}")
+
+
+def _check_versions(params: SimplifyParams, model: onnx_files.Model) -> None:
+    import onnx
+
+    if params.opset is not None and onnx_files.opset(model) != params.opset:
+        raise StageError(
+            f"asked for opset {params.opset}, but the converter wrote {onnx_files.opset(model)}",
+            f"set export.opset to {params.opset}",
+        )
+    least = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
+    if model.ir_version < least:
+        raise StageError(
+            f"opset {onnx_files.opset(model)} needs IR version {least} or later, not {model.ir_version}",
+            f"set simplify.ir_version to {least}, or export.opset to an earlier one",
+        )
+
+
+def _parity(
+    params: SimplifyParams, reference: Path, before: onnx_files.Model, after: onnx_files.Model
+) -> dict[str, float]:
+    x, expected = read_reference(reference)
+    threads = params.resources.cpu
+    actual = onnx_files.Session(after, threads, "the simplified model").run(x)
+    original = onnx_files.Session(before, threads, "the exported model").run(x)
+    errors = {
+        "max_abs_error": _largest_error(actual, expected, params, "the exporter's reference output"),
+        "max_abs_error_unsimplified": _largest_error(actual, original, params, "the unsimplified model"),
+    }
+    return errors
+
+
+def read_reference(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """input (N, *shape) and output (N, classes), float32, that export wrote; StageError if unreadable."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+        return tensors["input"], tensors["output"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise StageError(f"cannot read the reference outputs {path.name}: {error}", "run export again") from error
+
+
+def _largest_error(actual: NDArray[Any], expected: NDArray[Any], params: SimplifyParams, against: str) -> float:
+    import numpy as np
+
+    if actual.shape != expected.shape:
+        raise StageError(f"the simplified model gives outputs {actual.shape}, but {against} has {expected.shape}")
+    if not np.isfinite(actual).all():
+        raise StageError("the simplified model gives NaN or infinity", f"try simplify.tool: {_other(params.tool)}")
+    error = float(np.abs(actual - expected).max())
+    limit = params.tolerance * max(1.0, float(np.abs(expected).max()))
+    if not error <= limit:
+        converted = f", or export at opset {params.opset} instead of converting" if params.opset else ""
+        raise StageError(
+            f"the simplified model differs from {against} by {error:.3g}, more than {limit:.3g}",
+            f"try simplify.tool: {_other(params.tool)}, or raise simplify.tolerance{converted}",
+        )
+    return error
+
+
+def _other(tool: str) -> str:
+    return "onnxslim" if tool == "onnxsim" else "onnxsim"
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+STAGE = Stage(params=SimplifyParams, inputs=("export",), run=run)

@@ -1,0 +1,156 @@
+"""What every target's `verify` does: compare the emitted artifact with the float ONNX model on test samples."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from stages import onnx_files
+from stages.base import Inputs, Metrics, Params, Plot, StageError, progress, record_timing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CONFUSION = Plot(
+    "confusion.csv", x="actual", y=("predicted",), template="confusion", title="Confusion of the emitted model"
+)
+
+
+class VerifyParams(Params):
+    """How many samples to compare, and what the emitted artifact must reach."""
+
+    samples: int | None = Field(default=None, gt=0, description="test samples, from the first; none takes all")
+    batch_size: int = Field(default=256, gt=0, description="samples given to the runtime at once")
+    min_accuracy: float | None = Field(default=None, ge=0, le=1, description="least accuracy, as a fraction")
+    max_accuracy_drop: float | None = Field(
+        default=None, ge=0, le=1, description="most the accuracy may fall below the float model's, as a fraction"
+    )
+    min_agreement: float | None = Field(
+        default=0.95, ge=0, le=1, description="least fraction of samples on which both models choose the same class"
+    )
+    max_abs_error: float | None = Field(default=None, ge=0, description="largest error allowed in any output score")
+
+
+def verify(
+    params: VerifyParams,
+    inputs: Inputs,
+    out: Path,
+    predict: Callable[[NDArray[Any]], NDArray[np.float32]],
+    artifact: str,
+) -> Metrics:
+    """Run simplify/model.onnx and the emitted artifact over the test split; metrics and confusion.csv.
+
+    `predict` takes samples as stored (n, *shape), as the contract in the emitted folder says, and gives
+    scores (n, classes); it is called with at most `batch_size` samples. `artifact` is the emitted file.
+    Raises StageError naming every limit that was missed, and for NaN in either model's outputs.
+    """
+    import numpy as np
+
+    from stages import dataset
+
+    contract = dataset.read_contract(inputs["data"])
+    stored, labels = dataset.read_stored(inputs["data"], "test")
+    x, _ = dataset.read(inputs["data"], "test")
+    count = len(x) if params.samples is None else params.samples
+    if count > len(x):
+        raise StageError(f"verify.samples is {count}, but there are {len(x)} test samples", "lower verify.samples")
+    stored, labels, x = stored[:count], labels[:count], x[:count]
+
+    session = onnx_files.Session(inputs["simplify"] / "model.onnx", params.resources.cpu, "the float model")
+    expected = _finite(session.run(x, params.batch_size), "the float model")
+    _check_shape(expected, count, len(contract.classes), "the float model")
+    actual = _finite(_predict(params, stored, predict, artifact), artifact)
+    _check_shape(actual, count, len(contract.classes), artifact)
+
+    chosen, chosen_float = actual.argmax(axis=1), expected.argmax(axis=1)
+    with (out / CONFUSION.file).open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("actual", "predicted"))
+        rows.writerows(
+            (contract.classes[label], contract.classes[choice]) for label, choice in zip(labels, chosen, strict=True)
+        )
+    metrics: Metrics = {
+        "accuracy_float": float((chosen_float == labels).mean()),
+        "accuracy_emitted": float((chosen == labels).mean()),
+        "agreement": float((chosen == chosen_float).mean()),
+        "max_abs_error": float(np.abs(actual - expected).max()),
+        "size_bytes": (inputs["emit"] / artifact).stat().st_size,
+        "samples": count,
+    }
+    missed = _missed(params, metrics)
+    if missed:
+        raise StageError(
+            f"{artifact} misses {len(missed)} limit{'s' if len(missed) > 1 else ''}: {'; '.join(missed)}",
+            "calibrate on more samples, keep more of the model in float, or change the limits under verify",
+        )
+    return metrics
+
+
+def _predict(
+    params: VerifyParams,
+    stored: NDArray[Any],
+    predict: Callable[[NDArray[Any]], NDArray[np.float32]],
+    artifact: str,
+) -> NDArray[np.float32]:
+    import numpy as np
+
+    predict(stored[:1])  # the first call also loads and compiles, which is not what a sample costs
+    parts, seconds = [], 0.0
+    for start in range(0, len(stored), params.batch_size):
+        batch = stored[start : start + params.batch_size]
+        began = time.perf_counter()
+        parts.append(predict(batch))
+        seconds += time.perf_counter() - began
+        progress(artifact, start + len(batch), len(stored))
+    record_timing("latency_per_sample", seconds / len(stored))
+    return np.concatenate(parts)
+
+
+def _finite(outputs: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+    import numpy as np
+
+    bad = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+    if bad.any():
+        raise StageError(
+            f"{what} gives NaN or infinity for {int(bad.sum())} of {len(outputs)} samples "
+            f"(first: test sample {int(bad.argmax())})",
+            "check the model's weights, and the ranges calibrate found",
+        )
+    return outputs
+
+
+def _check_shape(outputs: NDArray[np.float32], samples: int, classes: int, what: str) -> None:
+    if outputs.shape != (samples, classes):
+        raise StageError(
+            f"{what} gives outputs of shape {outputs.shape}, not ({samples}, {classes}): one score per class",
+            "use a model with one output per class of the dataset",
+        )
+
+
+def _missed(params: VerifyParams, metrics: Metrics) -> list[str]:
+    """One phrase per limit that was missed: the measured value, and the limit."""
+    drop = metrics["accuracy_float"] - metrics["accuracy_emitted"]
+    least = (
+        ("accuracy", metrics["accuracy_emitted"], "min_accuracy", params.min_accuracy),
+        ("agreement", metrics["agreement"], "min_agreement", params.min_agreement),
+    )
+    # accuracies are counts over samples: a difference of two may miss a limit by rounding alone
+    most = (
+        ("accuracy drop", round(drop, 12), "max_accuracy_drop", params.max_accuracy_drop),
+        ("largest error", metrics["max_abs_error"], "max_abs_error", params.max_abs_error),
+    )
+    return [
+        f"{name} {value:.6g} is below {limit_name} {limit:g}"
+        for name, value, limit_name, limit in least
+        if limit is not None and value < limit
+    ] + [
+        f"{name} {value:.6g} is above {limit_name} {limit:g}"
+        for name, value, limit_name, limit in most
+        if limit is not None and value > limit
+    ]
