@@ -1,0 +1,136 @@
+"""The verbs: their output, their help, their exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from pipeline import cli
+from pipeline.cli import main
+from tests.pipeline.conftest import ROOT
+
+VERBS = ("check", "plan", "sync", "run", "stage", "schema", "env")
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(list(arguments))
+    said = capsys.readouterr()
+    return exit.value.code or 0, said.out, said.err
+
+
+def test_help_names_every_verb_and_the_exit_codes(capsys):
+    code, out, _ = run(capsys, "--help")
+    assert code == 0 and all(verb in out for verb in VERBS) and "exit codes: 0 done" in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_for_its_options(verb, capsys):
+    code, out, _ = run(capsys, verb, "--help")
+    assert code == 0 and len(out.splitlines()) > 5
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["plan", "--format", "svg"]])
+def test_wrong_usage_exits_2(arguments, capsys):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and "usage: recast" in err
+
+
+def test_plan_as_text(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({"recipes/mine.yaml": "extends: base\nstages:\n  export: {opset: 17}\n"}))
+    code, out, _ = run(capsys, "plan", "mine", "--no-status")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert ["base/train", "torch", "←", "base/data"] in lines
+    assert ["export", "torch", "←", "base/data,", "base/train"] in lines
+
+
+def test_plan_as_json(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({}))
+    code, out, _ = run(capsys, "plan", "--format", "json", "--no-status")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["stages"]["base/train"]["params"]["epochs"] == 3
+    assert plan["stages"]["base/train"]["inputs"] == {"data": "base/data"}
+    assert plan["recipes"]["base"]["targets"]["akida"]["emit"] == "base/akida/emit"
+
+
+def test_plan_as_mermaid(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({}))
+    code, out, _ = run(capsys, "plan", "--format", "mermaid", "--no-status")
+    assert code == 0 and out.startswith("flowchart LR\n") and "subgraph base" in out and "s0 --> s1" in out
+
+
+def test_plan_with_a_stale_dvc_yaml_says_how_to_go_on(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({}))
+    code, _, err = run(capsys, "plan")
+    assert code == 2 and "run './recast sync', or add --no-status" in err
+
+
+def test_sync_writes_and_check_agrees(write, monkeypatch, capsys):
+    place = write({})
+    monkeypatch.chdir(place)
+    assert run(capsys, "sync", "--check")[0] == 2
+    code, out, _ = run(capsys, "sync")
+    assert code == 0 and "wrote dvc.yaml" in out
+    assert (place / "device.txt").read_text() == "cpu\n"
+    assert run(capsys, "sync", "--check")[0] == 0
+    assert run(capsys, "sync")[1] == ""
+
+
+def test_a_recipe_that_does_not_exist(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({}))
+    for arguments in (["run", "bass"], ["plan", "bass"], ["stage", "bass", "train"]):
+        code, _, err = run(capsys, *arguments)
+        assert code == 2 and "no recipe named 'bass'" in err and "did you mean 'base'?" in err
+
+
+def test_a_target_that_does_not_exist(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({}))
+    code, _, err = run(capsys, "run", "base", "--target", "akita")
+    assert code == 2 and "did you mean 'akida'?" in err
+
+
+def test_the_device_is_shown_and_chosen(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({}))
+    assert "means cpu" in run(capsys, "env", "device")[1]
+    assert "means cuda" in run(capsys, "env", "device", "cuda")[1]
+    assert run(capsys, "env", "device", "tpu")[0] == 2
+
+
+def test_the_verbs_work_from_a_folder_below(write, monkeypatch, capsys):
+    monkeypatch.chdir(write({}) / "recipes")
+    assert run(capsys, "check", "base")[0] == 0
+
+
+def test_a_bug_of_ours_exits_3_and_keeps_its_traceback_in_a_file(write, monkeypatch, capsys):
+    place = write({})
+    monkeypatch.chdir(place)
+
+    def broken(*arguments):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(cli, "make_plan", broken)
+    code, _, err = run(capsys, "check")
+    assert code == 3 and "a bug of Recast: ZeroDivisionError: oh" in err and "Traceback" not in err
+    assert "ZeroDivisionError" in (place / ".recast/logs/bug.log").read_text()
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"cd '{ROOT}' && ./recast plan --no-status --format json | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+def test_a_machine_that_refuses_is_no_bug_of_ours(write, monkeypatch, capsys):
+    place = write({})
+    monkeypatch.chdir(place)
+
+    def refused(*arguments):
+        raise PermissionError(13, "Permission denied", str(place / "artifacts"))
+
+    monkeypatch.setattr(cli, "make_plan", refused)
+    code, _, err = run(capsys, "check")
+    assert code == 2 and "artifacts: Permission denied; see that it can be read" in err and "bug" not in err

@@ -1,0 +1,66 @@
+"""Values are read as DVC reads them, and remember where they stand."""
+
+from __future__ import annotations
+
+import pytest
+from dvc.utils.serialize import load_yaml
+
+from pipeline.document import read_document
+
+SCALARS = [
+    "1e-4",
+    "1.0e-3",
+    "-3",
+    "0o17",
+    "010",
+    "1_000",
+    "yes",
+    "off",
+    "true",
+    "~",
+    "''",
+    '"3"',
+    "a b",
+    "0x1F",
+    "12:30",
+]
+
+
+@pytest.mark.parametrize("text", SCALARS)
+def test_a_value_means_what_it_means_to_dvc(text, tmp_path):
+    (tmp_path / "r.yaml").write_text(f"a:\n  b: {text}\n  c: [1, {text!r}]\n")
+    document = read_document(tmp_path, "r.yaml", [])
+    assert document is not None
+    read = load_yaml(tmp_path / "r.yaml")
+    assert document.values == read
+    assert type(document.values["a"]["b"]) is type(read["a"]["b"])
+
+
+def test_every_key_path_knows_its_place(tmp_path):
+    (tmp_path / "r.yaml").write_text("a: {b: 1}\nc:\n  - d\n  - e: 2\n")
+    document = read_document(tmp_path, "r.yaml", [])
+    assert document is not None
+    expected = {("a",): (1, 1), ("a", "b"): (1, 5), ("c", 0): (3, 5), ("c", 1, "e"): (4, 5)}
+    assert expected.items() <= document.positions.items()
+    # what is not in the file is placed at its nearest parent that is
+    assert str(document.problem(("a", "x"), "wrong", "mend it")) == "r.yaml:1:1: wrong; mend it"
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    (tmp_path / "r.yaml").write_bytes("\ufeffa: 1\r\nb: {c: 2}\r\n".encode())
+    document = read_document(tmp_path, "r.yaml", [])
+    assert document is not None and document.values == {"a": 1, "b": {"c": 2}}
+
+
+def test_what_cannot_be_read_is_a_problem(tmp_path):
+    problems = []
+    assert read_document(tmp_path, "absent.yaml", problems) is None
+    (tmp_path / "folder.yaml").mkdir()
+    assert read_document(tmp_path, "folder.yaml", problems) is None
+    (tmp_path / "large.yaml").write_text("a: " + "x" * 1_000_001)
+    assert read_document(tmp_path, "large.yaml", problems) is None
+    assert [problem.message for problem in problems] == [
+        "no such file",
+        "cannot be read: Is a directory",
+        "is 1,000,004 bytes, too large for a recipe",
+    ]

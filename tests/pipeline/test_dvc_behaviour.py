@@ -1,0 +1,270 @@
+"""The promises of `dvc repro`, kept by the real DVC on a small recipe that really trains.
+
+One copy of the repository in a path with a space; the tests run in order, each on what the last left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import call, commit, copy_repository, git, hashes, parsed_lock, tag
+
+RECIPE = """\
+model: models.tiny:Tiny
+stages:
+  data: {dataset: digits, resize: 12, calibration_samples: 32}
+  train: {epochs: 2, lr: 0.01, batch_size: 64}
+  export: {opset: 18}
+  simplify: {}
+targets:
+  onnxruntime:
+    verify: {min_agreement: 0.5}
+"""
+MODEL = """\
+from torch import Tensor, nn
+
+
+class Tiny(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+"""
+TRUNK = {"guard", "tiny-data", "tiny-train", "tiny-export", "tiny-simplify"}
+TARGET = {f"tiny-onnxruntime-{stage}" for stage in ("quantize", "calibrate", "emit", "verify")}
+EVERYTHING = TRUNK | TARGET | {"tiny"}
+
+
+def ran(output: str) -> set[str]:
+    """Names of the stages whose command DVC ran."""
+    return set(re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE))
+
+
+def repro(repository: Path, *more: str) -> set[str]:
+    return ran(call(repository, ".venv/bin/dvc", "repro", "tiny", *more).stdout)
+
+
+def edit(repository: Path, old: str, new: str) -> None:
+    path = repository / "recipes/tiny.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < deadline, f"not within five minutes: {what}"
+        time.sleep(0.1)
+
+
+def prepare(place: Path) -> Path:
+    place.mkdir(parents=True)
+    copy_repository(place)
+    for path in (place / "recipes").glob("*.yaml"):
+        path.unlink()
+    (place / "recipes/tiny.yaml").write_text(RECIPE)
+    (place / "models/tiny.py").write_text(MODEL)
+    call(place, "./recast", "sync")
+    commit(place, "tiny")
+    return place
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("one two") / "a b")
+
+
+def test_a_first_run_runs_everything_and_leaves_a_clean_status(repository):
+    assert repro(repository) == EVERYTHING
+    assert "up to date" in call(repository, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
+    metrics = json.loads((repository / "artifacts/tiny/onnxruntime/verify/metrics.json").read_text())
+    wanted = {"accuracy_float", "accuracy_emitted", "agreement", "max_abs_error", "size_bytes", "samples"}
+    assert wanted <= set(metrics) and metrics["accuracy_emitted"] > 0.5
+    summary = json.loads((repository / "artifacts/tiny/summary.json").read_text())
+    assert summary["targets"]["onnxruntime"]["verify"] == metrics
+    commit(repository, "run")
+
+
+def test_a_second_run_runs_nothing(repository):
+    assert repro(repository) == set()
+
+
+def test_recast_run_after_dvc_repro_runs_nothing_and_shows_the_results(repository):
+    shown = call(repository, ".venv/bin/recast", "run", "tiny").stdout
+    assert ran(shown) == set()
+    assert "artifacts/tiny/onnxruntime/emit/model.onnx" in shown
+
+
+def test_nothing_of_the_machine_is_in_what_is_shared(repository):
+    for name in ("dvc.yaml", "dvc.lock"):
+        assert str(repository) not in (repository / name).read_text()
+    found = [path for path in (repository / "artifacts").rglob("*") if path.is_file()]
+    assert len(found) > 10
+    for path in found:
+        assert str(repository).encode() not in path.read_bytes(), path
+
+
+def test_deleted_artifacts_come_back_from_the_cache(repository):
+    before = parsed_lock(repository)
+    shutil.rmtree(repository / "artifacts")
+    output = call(repository, ".venv/bin/dvc", "repro", "tiny").stdout
+    assert "is cached" in output and "> ./recast stage" not in output
+    assert parsed_lock(repository) == before
+    assert (repository / "artifacts/tiny/onnxruntime/emit/model.onnx").is_file()
+
+
+def test_a_comment_re_runs_only_the_guard(repository):
+    edit(repository, "stages:\n", "stages:  # a remark\n")
+    assert repro(repository) == {"guard"}
+
+
+def test_an_edited_value_re_runs_exactly_what_it_feeds(repository):
+    edit(repository, "min_agreement: 0.5", "min_agreement: 0.4")
+    assert repro(repository) == {"guard", "tiny-onnxruntime-verify"}
+    assert "min_agreement" in call(repository, ".venv/bin/dvc", "params", "diff").stdout
+
+
+def test_a_value_written_into_an_empty_mapping_takes_effect_without_sync(repository):
+    edit(repository, "simplify: {}", "simplify: {tool: onnxslim}")
+    assert {"guard", "tiny-simplify"} <= repro(repository) <= {"guard", "tiny-simplify", "tiny"} | TARGET
+
+
+def test_an_edited_model_trains_again(repository):
+    path = repository / "models/tiny.py"
+    path.write_text(path.read_text().replace("Conv2d(1, 4, 3)", "Conv2d(1, 5, 3)").replace("400", "500"))
+    assert repro(repository) == EVERYTHING - {"guard", "tiny-data"}
+
+
+def test_metrics_and_plots_work_on_the_results(repository, tmp_path):
+    metrics = json.loads(call(repository, ".venv/bin/dvc", "metrics", "show", "--json").stdout)
+    assert "artifacts/tiny/onnxruntime/verify/metrics.json" in metrics[""]["data"]
+    call(repository, ".venv/bin/dvc", "plots", "show", "--out", str(tmp_path / "plots"))
+    page = (tmp_path / "plots/index.html").read_text()
+    assert "train_loss" in page and "predicted" in page
+
+
+def test_a_structural_edit_stops_dvc_at_once_with_the_remedy(repository):
+    edit(repository, "targets:\n", "targets:\n  akida: {}\n")
+    stopped = call(repository, ".venv/bin/dvc", "repro", "tiny", check=False)
+    assert stopped.returncode != 0
+    assert "dvc.yaml no longer matches the recipes; run './recast sync'" in stopped.stdout + stopped.stderr
+    assert ran(stopped.stdout) == {"guard"} and "Traceback" not in stopped.stderr
+    assert call(repository, "./recast", "sync", "--check", check=False).returncode == 2
+    edit(repository, "  akida: {}\n", "")
+    assert call(repository, "./recast", "sync", "--check").returncode == 0
+    repro(repository)
+
+
+def test_a_failing_stage_says_why_and_leaves_nothing_half_written(repository):
+    before = parsed_lock(repository)
+    edit(repository, "min_agreement: 0.4", "min_accuracy: 1.0")
+    failed = call(repository, "./recast", "run", "tiny", check=False)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode == 1
+    assert "stage 'tiny/onnxruntime/verify' failed" in said and "log: .recast/logs/" in said
+    assert "Traceback" not in said
+    assert not (repository / "artifacts/tiny/onnxruntime/verify").exists()
+    assert not list((repository / ".recast/running").iterdir())
+    edit(repository, "min_accuracy: 1.0", "min_agreement: 0.4")
+    repro(repository)
+    assert parsed_lock(repository)["stages"].keys() == before["stages"].keys()
+
+
+@contextmanager
+def training(repository: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that has come as far as an endless training; the recipe is as before when the block ends."""
+    edit(repository, "epochs: 2", "epochs: 100000")
+    process = subprocess.Popen(
+        command,
+        cwd=repository,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # where the tests themselves run in the background, the shell has them ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        wait_until(lambda: any((repository / ".recast/running").glob("tiny-train.*")), "the training began")
+        yield process
+        wait_until(lambda: not any((repository / ".recast/running").iterdir()), "the stage stopped and cleaned up")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        edit(repository, "epochs: 100000", "epochs: 2")
+
+
+def test_a_killed_dvc_leaves_no_stage_behind_and_the_next_run_completes(repository):
+    with training(repository, ".venv/bin/dvc", "repro", "tiny") as dvc:
+        dvc.kill()
+        dvc.wait()
+    assert not (repository / "artifacts/tiny/train").exists()
+    repro(repository)
+    assert "up to date" in call(repository, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
+
+
+def test_an_interrupted_stage_exits_130_and_keeps_what_had_finished(repository):
+    with training(repository, "./recast", "stage", "tiny", "train") as stage:
+        stage.send_signal(signal.SIGINT)
+        _, said = stage.communicate(timeout=120)
+        assert stage.returncode == 130 and "interrupted" in said and "Traceback" not in said
+    assert (repository / "artifacts/tiny/train/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C in a terminal", "a signal to recast alone"])
+def test_an_interrupted_recast_run_leaves_no_process_and_the_next_run_completes(repository, to_all):
+    with training(repository, "./recast", "run", "tiny") as run:
+        if to_all:
+            os.killpg(run.pid, signal.SIGINT)
+        else:
+            run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=120)
+        assert run.returncode == 130
+    repro(repository)
+    assert "up to date" in call(repository, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
+
+
+def test_a_second_clone_restores_everything_from_the_remote(repository, tmp_path):
+    call(repository, ".venv/bin/dvc", "remote", "add", "--default", "shared", str(tmp_path / "remote"))
+    commit(repository, "remote")
+    call(repository, ".venv/bin/dvc", "push", "--quiet", "--run-cache")
+    clone = tmp_path / "second clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(clone))
+    (clone / ".venv").symlink_to(repository / ".venv")
+    call(clone, "./recast", "sync")
+    call(clone, ".venv/bin/dvc", "pull", "--quiet", "--run-cache")
+    assert repro(clone) == set()
+    assert (clone / "artifacts/tiny/train/model.safetensors").is_file()
+    tag(repository, "tiny-onnxruntime@v1.0.0")
+    call(clone, ".venv/bin/dvc", "artifacts", "get", str(repository), "tiny-onnxruntime", "--out", "fetched.onnx")
+    emitted = repository / "artifacts/tiny/onnxruntime/emit/model.onnx"
+    assert (clone / "fetched.onnx").read_bytes() == emitted.read_bytes()
+    # not even with the artifacts gone, and no environment was built: nothing was trained here
+    shutil.rmtree(clone / "artifacts")
+    assert "> ./recast stage" not in call(clone, ".venv/bin/dvc", "repro", "tiny").stdout
+    assert not (clone / ".recast/envs").exists()
+
+
+def test_two_clones_with_empty_caches_give_the_same_bytes_by_either_command(repository, tmp_path):
+    """`recast run` here, `dvc repro` there: the same artifacts and the same lock."""
+    one, two = prepare(tmp_path / "one"), prepare(tmp_path / "deeper" / "two x")
+    call(one, "./recast", "run", "tiny")
+    call(two, ".venv/bin/dvc", "repro", "tiny")
+    assert hashes(one) == hashes(two)
+    assert parsed_lock(one) == parsed_lock(two)
+    for place in (one, two):
+        assert "up to date" in call(place, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout

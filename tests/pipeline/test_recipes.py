@@ -1,0 +1,83 @@
+"""The repository's own recipes, run from training to the verified artifact by the real tools."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.plan import make_plan
+from pipeline.stage_process import data_roots
+from tests.pipeline.conftest import ROOT, call, copy_repository, hashes
+
+# fewer images and epochs than the recipe: CI proves the way, the recipe's own figures are in the docs
+QUICK_MNIST = """\
+# yaml-language-server: $schema=schema.json
+extends: mnist_akida
+stages:
+  data: {train_samples: 12000}
+  train: {epochs: 3, lr: 1.0e-3}
+targets:
+  akida:
+    verify: {min_accuracy: 0.96, min_agreement: 0.99}
+"""
+
+
+def copy(place: Path) -> Path:
+    place.mkdir(parents=True)
+    copy_repository(place)
+    return place
+
+
+def metrics(repository: Path, stage: str) -> dict[str, float]:
+    read: dict[str, float] = json.loads((repository / "artifacts" / stage / "metrics.json").read_text())
+    return read
+
+
+def test_every_recipe_says_how_it_is_run():
+    recipes = sorted((ROOT / "recipes").glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        assert f"# recast run {path.stem}" in path.read_text(encoding="utf-8")
+
+
+def test_every_recipe_and_target_is_planned():
+    plan = make_plan(ROOT)
+    used = {target for recipe in plan.recipes.values() for target in recipe.targets}
+    assert used == {path.stem for path in (ROOT / "recipes/targets").glob("*.yaml")}
+
+
+@pytest.mark.slow
+def test_digits_in_two_clones_gives_the_same_bytes_for_every_artifact(tmp_path):
+    one, two = copy(tmp_path / "one"), copy(tmp_path / "another place" / "two")
+    shown = call(one, "./recast", "run", "digits").stdout
+    for target, file in (("akida", "model.fbz"), ("onnxruntime", "model.onnx")):
+        measured = metrics(one, f"digits/{target}/verify")
+        assert measured["accuracy_float"] > 0.96 and measured["accuracy_emitted"] > 0.96
+        assert measured["agreement"] > 0.98 and measured["samples"] > 300
+        assert f"artifacts/digits/{target}/emit/{file}" in shown
+        assert (one / f"artifacts/digits/{target}/emit/{file}").stat().st_size == measured["size_bytes"]
+    call(two, ".venv/bin/dvc", "repro", "digits")
+    assert hashes(one) == hashes(two)
+    for place in (one, two):
+        assert "up to date" in call(place, ".venv/bin/dvc", "status", "--with-deps", "digits").stdout
+
+
+@pytest.mark.slow
+def test_real_mnist_reaches_akida(tmp_path):
+    roots = [root for root in data_roots(ROOT) if (root / "MNIST" / "raw").is_dir()]
+    if not roots:
+        pytest.skip("MNIST lies in no data_root, and tests download nothing")
+    place = copy(tmp_path / "mnist")
+    (place / "recipes/mnist_quick.yaml").write_text(QUICK_MNIST)
+    defaults = YAML(typ="safe").load((place / "params.yaml").read_text())
+    defaults["data_root"] = [str(root) for root in roots]
+    YAML().dump(defaults, place / "params.yaml")
+    call(place, "./recast", "run", "mnist_quick")
+    measured = metrics(place, "mnist_quick/akida/verify")
+    assert measured["samples"] == 10_000 and measured["accuracy_emitted"] > 0.96
+    mapping = json.loads((place / "artifacts/mnist_quick/akida/emit/mapping.json").read_text())
+    software = [layer for layer in mapping["layers"] if layer["runs_in"] == "software"]
+    assert software and all(layer["reason"] for layer in software)

@@ -1,0 +1,77 @@
+"""The summary and the table at the end of a run."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from pipeline.errors import RecastError
+from pipeline.plan import make_plan
+from pipeline.results import show_results, write_summary
+
+MEASURED = {
+    "accuracy_float": 0.991,
+    "accuracy_emitted": 0.9899,
+    "agreement": 0.9985,
+    "max_abs_error": 0.1,
+    "size_bytes": 1_416_687,
+    "samples": 100,
+}
+
+
+@pytest.fixture
+def place(write):
+    root = write({})
+    for id in ("train", "akida/verify", "onnxruntime/verify"):
+        folder = root / "artifacts/base" / id
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(MEASURED))
+    timings = root / ".recast/timings"
+    timings.mkdir(parents=True)
+    for stage in ("quantize", "calibrate", "emit", "verify"):
+        (timings / f"base-akida-{stage}.json").write_text(json.dumps({"seconds": 2.5}))
+    return root
+
+
+def test_the_summary_gathers_the_final_metrics_and_is_the_same_twice(place):
+    plan = make_plan(place)
+    first = write_summary(place, plan, "base").read_bytes()
+    summary = json.loads(first)
+    assert summary["targets"]["akida"]["verify"] == MEASURED
+    assert summary["targets"]["akida"]["artifact"] == "artifacts/base/akida/emit/model.fbz"
+    assert summary["trunk"]["train"] == MEASURED
+    assert write_summary(place, plan, "base").read_bytes() == first
+
+
+def test_the_table_shows_what_was_measured(place):
+    console = Console(width=160, record=True, file=io.StringIO())
+    show_results(console, place, make_plan(place), "base")
+    shown = console.export_text()
+    row = next(line for line in shown.splitlines() if line.lstrip().startswith("akida"))
+    for cell in ("99.10 %", "98.99 %", "99.85 %", "1.42 MB", "10.0 s", "artifacts/base/akida/emit/model.fbz"):
+        assert cell in row
+    # no stage of this target ever ran here: its time is unknown, not zero
+    assert "–" in next(line for line in shown.splitlines() if line.lstrip().startswith("onnxruntime"))
+
+
+def test_the_table_can_show_one_target(place):
+    console = Console(width=160, record=True, file=io.StringIO())
+    show_results(console, place, make_plan(place), "base", "akida")
+    assert "onnxruntime" not in console.export_text()
+
+
+def test_a_missing_result_is_one_clear_error(place):
+    (place / "artifacts/base/akida/verify/metrics.json").unlink()
+    with pytest.raises(RecastError, match=r"cannot read the metrics of stage 'base/akida/verify'"):
+        write_summary(place, make_plan(place), "base")
+
+
+def test_in_a_narrow_terminal_paths_stay_in_one_piece(place):
+    console = Console(width=80, record=True, file=io.StringIO())
+    show_results(console, place, make_plan(place), "base")
+    shown = console.export_text()
+    assert "akida: artifacts/base/akida/emit/model.fbz\n" in shown
+    assert "98.99 %" in shown and max(len(line) for line in shown.splitlines()) <= 80

@@ -1,0 +1,77 @@
+"""Runs the tests, each file in the environment it is for.
+
+Tests of the runner run in .venv. A test of a stage names its environment on its first line
+(`# environment: torch`) and runs inside it: it calls the stage's code on the real packages. Pytest
+is no part of those environments, so it is laid beside them in .recast/.
+Extra arguments go to pytest: `python tests/run.py -m "not slow" -k train`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipeline import environments  # noqa: E402 - needs the path set above
+
+PYTEST_PACKAGES = ("pytest", "iniconfig", "packaging", "pluggy", "pygments")
+NO_TESTS_COLLECTED = 5
+
+
+def main() -> int:
+    chosen = sys.argv[1:]
+    codes = [_pytest("recast", sys.executable, ["tests/pipeline"], chosen, {})]
+    beside = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(_pytest_folder())])}
+    for name, files in sorted(_stage_tests().items()):
+        environment = environments.ensure(ROOT, name, lambda text: print(text, flush=True))
+        codes.append(_pytest(name, str(environment.python), files, chosen, beside))
+    return next((code for code in codes if code), 0)
+
+
+def _stage_tests() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests" / "stages").rglob("test_*.py")):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        match = re.fullmatch(r"# environment: (\w+)", first)
+        if not match:
+            sys.exit(f"{path.relative_to(ROOT)}: its first line must name its environment, as '# environment: torch'")
+        found.setdefault(match[1], []).append(path.relative_to(ROOT).as_posix())
+    return found
+
+
+def _pytest(name: str, python: str, files: list[str], chosen: list[str], variables: dict[str, str]) -> int:
+    print(f"\n== tests in the environment '{name}'", flush=True)
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", *chosen, *files]
+    # one thread each: the machines these run on are small and shared
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    # a choice of markers may leave a group empty; that is no failure, and says so itself
+    return 0 if code == NO_TESTS_COLLECTED else code
+
+
+def _pytest_folder() -> Path:
+    pins = (ROOT / "envs" / "dev.txt").read_text(encoding="utf-8").splitlines()
+    wanted = [pin for pin in pins if pin.partition("==")[0] in PYTEST_PACKAGES]
+    folder = ROOT / ".recast" / f"pytest-{hashlib.sha256(' '.join(wanted).encode()).hexdigest()[:12]}"
+    if not folder.exists():
+        building = folder.with_name(f"{folder.name}.{os.getpid()}")
+        options = environments.index_options(os.environ)
+        install = [environments.find_uv(), "pip", "install", "--no-config", "--quiet", "--no-deps", "--target"]
+        variables = {**os.environ, **options.variables}
+        subprocess.run([*install, str(building), *options.arguments, *wanted], check=True, env=variables)
+        if folder.exists():
+            shutil.rmtree(building)
+        else:
+            building.rename(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+# environment: akida
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import onnx_files, simplifier
+from stages.akida import quantize
+from stages.base import StageError
+from stages.dataset import Contract
+from tests.stages.onnx_models import CONTRACT, Workplace, cnn, cnn_nodes, cnn_weights, initializer, model, write_data
+
+FLOATS = replace(CONTRACT, stored_dtype="float32", divisor=1.0)
+
+
+def workplace(root: Path, exported: Any, contract: Contract = CONTRACT) -> Workplace:
+    write_data(root / "data", contract)
+    (root / "simplify").mkdir()
+    simplifier.drop_idle_allowzero(exported)
+    onnx_files.write_model(exported, root / "simplify" / "model.onnx")
+    return Workplace(root)
+
+
+def scheme(root: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((root / "quantize" / "scheme.json").read_text())
+    return read
+
+
+def refusal(root: Path, exported: Any) -> StageError:
+    with pytest.raises(StageError) as caught:
+        workplace(root, exported).run(quantize.STAGE, "quantize")
+    return caught.value
+
+
+def with_activation(node: Any, *weights: Any) -> Any:
+    """cnn() with another activation than Relu."""
+    nodes = cnn_nodes()
+    nodes[1] = node
+    return model(nodes, [*cnn_weights(), *weights])
+
+
+def mlp() -> Any:
+    import onnx
+
+    nodes = [
+        onnx.helper.make_node("Flatten", ["image"], ["flat"], "node_flatten"),
+        onnx.helper.make_node("Gemm", ["flat", "head.weight"], ["scores"], "node_head", transB=1),
+    ]
+    return model(nodes, [initializer("head.weight", np.eye(4, 64))])
+
+
+def test_folds_the_normalisation_into_the_first_convolution(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path, cnn()).run(quantize.STAGE, "quantize")
+    assert (metrics["input"], metrics["input_type"]) == ("stored", "uint8")
+    lowered = onnx_files.read_model(tmp_path / "quantize" / "model.onnx")
+    assert not {"Mul", "Add", "Reshape"} & {node.op_type for node in lowered.graph.node}
+    # layers are named after their weights, as their author named them
+    assert {"conv", "head"} <= {node.name for node in lowered.graph.node}
+    stored = np.random.default_rng(0).integers(0, 256, (8, 1, 8, 8)).astype(np.uint8)
+    expected = onnx_files.Session(cnn(), threads=1).run(CONTRACT.normalise(stored))
+    actual = onnx_files.Session(lowered, threads=1).run(stored.astype(np.float32))
+    assert np.abs(actual - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("contract", "exported", "choice", "expected"),
+    [
+        (CONTRACT, cnn, "normalised", ("normalised", "uint8")),
+        (FLOATS, cnn, "auto", ("normalised", "uint8")),
+        (CONTRACT, mlp, "auto", ("normalised", "int8")),
+    ],
+)
+def test_other_inputs(
+    tmp_path: Path, contract: Contract, exported: Any, choice: str, expected: tuple[str, str]
+) -> None:
+    metrics = workplace(tmp_path, exported(), contract).run(quantize.STAGE, "quantize", input=choice)
+    assert (metrics["input"], metrics["input_type"]) == expected
+    assert scheme(tmp_path)["input"] == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("contract", "exported", "message"),
+    [(FLOATS, cnn, "samples are stored as float32, not uint8"), (CONTRACT, mlp, "does not start with a convolution")],
+)
+def test_stored_samples_that_cannot_be_taken(tmp_path: Path, contract: Contract, exported: Any, message: str) -> None:
+    with pytest.raises(StageError, match=message) as caught:
+        workplace(tmp_path, exported(), contract).run(quantize.STAGE, "quantize", input="stored")
+    assert caught.value.remedy == "set quantize.input to auto"
+
+
+def test_an_operation_akida_lacks_is_named(tmp_path: Path) -> None:
+    import onnx
+
+    error = refusal(tmp_path, with_activation(onnx.helper.make_node("Sigmoid", ["features"], ["positive"], "gate")))
+    assert error.message == "these nodes cannot be quantized for Akida: gate (Sigmoid): no such operation on Akida"
+    assert "quantizeml knows Add, Clip, Concat, Conv" in error.remedy
+
+
+def test_a_head_after_the_logits_is_named(tmp_path: Path) -> None:
+    import onnx
+
+    exported = cnn()
+    exported.graph.node[-1].output[0] = "logits"
+    exported.graph.node.append(onnx.helper.make_node("Softmax", ["logits"], ["scores"], "probabilities", axis=1))
+    error = refusal(tmp_path, exported)
+    assert error.message.endswith("Akida: probabilities (Softmax): no such operation on Akida")
+    assert "must end at its logits" in error.remedy
+
+
+def test_an_attribute_akida_lacks_is_named_with_quantizemls_reason(tmp_path: Path) -> None:
+    import onnx
+
+    exported = cnn()
+    del exported.graph.node[0].attribute[:]
+    exported.graph.node[0].attribute.extend(
+        [onnx.helper.make_attribute("dilations", [2, 2]), onnx.helper.make_attribute("pads", [2, 2, 2, 2])]
+    )
+    assert refusal(tmp_path, exported).message == (
+        "these nodes cannot be quantized for Akida: "
+        "conv (Conv): conv (Conv) is supported with dilations in [[1, 1]], not [2, 2]."
+    )
+
+
+def test_a_clip_that_does_not_start_at_zero_is_named(tmp_path: Path) -> None:
+    import onnx
+
+    clip = onnx.helper.make_node("Clip", ["features", "low", "high"], ["positive"], "clip")
+    message = refusal(tmp_path, with_activation(clip, initializer("low", -1.0), initializer("high", 1.0))).message
+    assert "conv (Conv): Impossible to handle Clip" in message
+    assert "min_value must be zero" in message
+
+
+def test_an_operation_in_the_wrong_place_is_named(tmp_path: Path) -> None:
+    import onnx
+
+    leaky = onnx.helper.make_node("LeakyRelu", ["features"], ["positive"], "leaky", alpha=0.1)
+    assert "(MaxPool): not possible after conv" in refusal(tmp_path, with_activation(leaky)).message
+
+
+def test_what_only_the_conversion_refuses_is_found_here_too(tmp_path: Path) -> None:
+    import onnx
+
+    nodes, weights = cnn_nodes(), cnn_weights()
+    del nodes[0].attribute[:]
+    nodes[0].attribute.append(onnx.helper.make_attribute("pads", [0, 1, 0, 1]))
+    weights[0] = initializer("conv.weight", np.ones((2, 1, 1, 3)))
+    error = refusal(tmp_path, model(nodes, weights))
+    assert error.message.startswith("the model cannot be converted to Akida: Cannot convert conv")
+    assert "square" in error.message
+
+
+def test_nan_in_the_weights(tmp_path: Path) -> None:
+    weights = cnn_weights()
+    weights[0] = initializer("conv.weight", np.full((2, 1, 3, 3), np.nan))
+    assert "holds NaN or infinity" in refusal(tmp_path, model(cnn_nodes(), weights)).message

@@ -1,0 +1,254 @@
+# environment: torch
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.numpy import load_file
+
+from stages.base import Inputs, Metrics, ModelReference, StageError
+from stages.dataset import Contract, read
+from stages.export import KEPT_METADATA, STAGE, ExportParams, strip
+from stages.model_class import build_model
+from stages.weights import write_weights
+
+NETS = """
+import torch
+from torch import nn
+
+class Fixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(784, 10)
+    def forward(self, x):
+        return self.fc(x.reshape(int(x.shape[0]), 784))
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(784, 10)
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.fc(x if x.mean() > 0 else -x)
+"""
+
+DIGITS, MNIST = "models.digits_cnn:DigitsCnn", "models.mnist_cnn:MnistCnn"
+
+
+def write_inputs(root: Path, model: str, stored: int = 12) -> Inputs:
+    data, train = root / "data", root / "train"
+    data.mkdir(parents=True)
+    train.mkdir()
+    x = np.random.default_rng(0).integers(0, 256, (stored, 1, 28, 28)).astype(np.uint8)
+    np.savez(data / "calibration.npz", x=x, y=np.zeros(stored, np.int64))
+    classes = tuple(str(digit) for digit in range(10))
+    Contract("own", (1, 28, 28), "uint8", 255.0, (0.5,), (0.5,), classes).write(data)
+    torch.manual_seed(0)
+    write_weights(build_model(ModelReference(name=model)), train / "model.safetensors")
+    return Inputs({"data": data, "train": train}, scratch=root)
+
+
+def run(root: Path, model: str = DIGITS, stored: int = 12, **params: Any) -> tuple[Metrics, Path]:
+    inputs = write_inputs(root, model, stored)
+    out = root / "export"
+    out.mkdir()
+    return STAGE.run(ExportParams(model={"name": model}, **params), inputs, out), out
+
+
+def refused(root: Path, model: str = DIGITS, **params: Any) -> str:
+    with pytest.raises(StageError) as caught:
+        run(root, model, **params)
+    assert caught.value.remedy
+    return f"{caught.value.message} | {caught.value.remedy}"
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    module = f"nets_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("model", "opset", "exporter"),
+    [(DIGITS, 18, "dynamo"), (MNIST, 18, "dynamo"), (DIGITS, 20, "dynamo"), (DIGITS, 12, "torchscript"),
+     (MNIST, 12, "torchscript"), (DIGITS, 7, "torchscript")],
+)  # fmt: skip
+def test_the_opset_asked_for_comes_out_and_computes_the_same(
+    tmp_path: Path, model: str, opset: int, exporter: str
+) -> None:
+    metrics, out = run(tmp_path, model, opset=opset)
+    assert metrics["exporter"] == exporter and metrics["opset"] == opset and 0 < metrics["max_abs_error"] < 1e-5
+    assert sorted(file.name for file in out.iterdir()) == ["model.onnx", "reference.safetensors"]
+    proto = onnx.load(out / "model.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    assert [entry.version for entry in proto.opset_import] == [opset]
+    assert metrics["nodes"] == len(proto.graph.node) and metrics["ir_version"] == proto.ir_version
+    assert not any(node.op_type == "Dropout" for node in proto.graph.node)
+    batches = [value.type.tensor_type.shape.dim[0].dim_param for value in (proto.graph.input[0], proto.graph.output[0])]
+    assert batches == ["batch", "batch"]
+
+    reference = load_file(out / "reference.safetensors")
+    samples, _ = read(tmp_path / "data", "calibration")
+    assert reference["input"].dtype == reference["output"].dtype == np.float32
+    assert (reference["input"] == samples[:8]).all() and reference["output"].shape == (8, 10)
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    found = session.run(["output"], {"input": reference["input"][:3]})[0]
+    np.testing.assert_allclose(found, reference["output"][:3], atol=1e-5)
+
+
+def test_the_older_exporter_can_be_chosen_for_opset_18(tmp_path: Path) -> None:
+    metrics, _ = run(tmp_path, opset=18, exporter="torchscript")
+    assert metrics["exporter"] == "torchscript" and metrics["opset"] == 18
+
+
+@pytest.mark.parametrize("opset", [12, 18])
+def test_names_a_fixed_batch_and_the_number_of_samples(tmp_path: Path, opset: int) -> None:
+    names = {"input_name": "image", "output_name": "scores"}
+    _, out = run(tmp_path, opset=opset, dynamic_batch=False, samples=3, **names)
+    graph = onnx.load(out / "model.onnx").graph
+    assert (graph.input[0].name, graph.output[0].name) == ("image", "scores")
+    assert [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim] == [1, 1, 28, 28]
+    assert len(load_file(out / "reference.safetensors")["input"]) == 3
+
+
+def test_the_same_bytes_come_out_of_two_clones(tmp_path: Path) -> None:
+    """Two processes, each with its own copy of the code and its inputs under another path."""
+    repository = Path(__file__).resolve().parents[2]
+    script = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from stages.base import Inputs
+        from stages.export import STAGE, ExportParams
+        root = Path(sys.argv[1])
+        inputs = Inputs({"data": root / "data", "train": root / "train"}, scratch=root)
+        for opset in (12, 18):
+            params = ExportParams(model={"name": "models.digits_cnn:DigitsCnn"}, opset=opset)
+            (root / f"export/{opset}").mkdir(parents=True)
+            STAGE.run(params, inputs, root / f"export/{opset}")
+    """)
+    found = []
+    for clone in (tmp_path / "one", tmp_path / "another/deeper"):
+        write_inputs(clone, DIGITS)
+        for folder in ("stages", "models"):
+            (clone / folder).mkdir()
+            for source in (repository / folder).glob("*.py"):
+                (clone / folder / source.name).write_bytes(source.read_bytes())
+        command = [sys.executable, "-c", script, str(clone)]
+        subprocess.run(command, cwd=clone, check=True, capture_output=True)
+        found.append({file.relative_to(clone): file.read_bytes() for file in sorted((clone / "export").rglob("*.*"))})
+    assert found[0] == found[1] and len(found[0]) == 4
+    for name, content in found[0].items():
+        for place in (str(tmp_path), "/site-packages/", sys.prefix, ".py", "+cpu"):
+            assert place.encode() not in content, (name, place)
+
+
+def test_nodes_still_say_from_which_module_they_come(tmp_path: Path) -> None:
+    _, out = run(tmp_path)
+    graph = onnx.load(out / "model.onnx").graph
+    kept = {entry.key for node in graph.node for entry in node.metadata_props}
+    assert kept == set(KEPT_METADATA)
+    scopes = [entry.value for node in graph.node for entry in node.metadata_props if "name_scopes" in entry.key]
+    assert any("'conv1'" in scope for scope in scopes) and any("'fc2'" in scope for scope in scopes)
+    assert all(node.name and not node.doc_string for node in graph.node)
+
+
+def test_strip_leaves_what_is_computed(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("Relu", ["x"], ["y"], doc_string="/home/me/net.py:3")
+    node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value="/home/me/net.py")
+    node.metadata_props.add(key="namespace", value=": Net/relu: ReLU")
+    values = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in "xy"]
+    proto = onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:]), doc_string="/home")
+    proto.producer_version = "2.13.0+cu130"
+    strip(proto)
+    assert b"/home" not in proto.SerializeToString() and proto.producer_version == "2.13.0"
+    assert [entry.key for entry in proto.graph.node[0].metadata_props] == ["namespace"]
+    onnx.checker.check_model(proto)
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"exporter": "dynamo", "opset": 12},
+            "the dynamo exporter writes opset 18 or later, not 12: use exporter auto",
+        ),
+        ({"input_name": "x", "output_name": "x"}, "are both 'x'"),
+        ({"input_name": ""}, "String should match pattern"),
+        ({"opset": 6}, "greater than or equal to 7"),
+        ({"tolerance": 0}, "greater than 0"),
+        ({"samples": 1}, "greater than or equal to 2"),
+        ({"dynamic": True}, "Extra inputs are not permitted"),
+    ],
+)
+def test_params_that_cannot_be_are_refused(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ExportParams(model={"name": DIGITS}, **params)
+
+
+def test_another_opset_than_asked_for_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # what torch 2.13 does when the newer exporter is asked for an old opset
+    monkeypatch.setattr("stages.export.FIRST_DYNAMO_OPSET", 7)
+    message = refused(tmp_path, exporter="dynamo", opset=12)
+    assert "opset 12 was asked for, but the dynamo exporter wrote 18" in message
+
+
+def test_an_opset_no_exporter_knows_is_an_error(tmp_path: Path) -> None:
+    assert "opset 99 was asked for, but the dynamo exporter wrote 18" in refused(tmp_path, opset=99)
+
+
+def test_a_model_that_fixes_its_batch_names_the_remedy(tmp_path: Path, nets: str) -> None:
+    message = refused(tmp_path / "dynamic", f"{nets}:Fixed")
+    assert f"{nets}:Fixed was exported with the batch size of 'output' fixed to 2" in message
+    assert "set export.dynamic_batch to false" in message
+    refused(tmp_path / "older", f"{nets}:Fixed", opset=12)
+    metrics, _ = run(tmp_path / "fixed", f"{nets}:Fixed", dynamic_batch=False)
+    assert metrics["max_abs_error"] < 1e-5
+
+
+def test_a_model_whose_graph_depends_on_values_cannot_be_exported(tmp_path: Path, nets: str) -> None:
+    message = refused(tmp_path, f"{nets}:Branching")
+    assert f"the dynamo exporter cannot export {nets}:Branching to opset 18" in message
+
+
+def test_an_error_above_the_tolerance_is_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path, tolerance=1e-12)
+    assert "the ONNX model's scores differ from PyTorch's by up to" in message and "more than 1e-12" in message
+
+
+def test_too_few_calibration_samples_are_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path, stored=4)
+    assert "there are 4 calibration samples, and 8 are to be compared | raise data.calibration_samples" in message
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path, DIGITS)
+    with pytest.raises(
+        StageError, match=r"the train stage's model\.safetensors does not fit MnistCnn: of another shape"
+    ):
+        STAGE.run(ExportParams(model={"name": MNIST}), inputs, tmp_path)
+
+
+def test_weights_larger_than_an_onnx_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.export.LARGEST_FILE", 1000)
+    assert "GiB; an ONNX file holds at most 2" in refused(tmp_path)
+
+
+def test_metrics_are_plain_json(tmp_path: Path) -> None:
+    metrics, _ = run(tmp_path)
+    assert json.loads(json.dumps(metrics)) == metrics
+    assert sorted(metrics) == ["exporter", "ir_version", "max_abs_error", "nodes", "opset"]
