@@ -10,10 +10,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import psutil
 from rich.console import Console
 
 from pipeline import dvc_commands, dvcfile, environments, views
@@ -283,7 +285,7 @@ def _stage(options: argparse.Namespace) -> Exit:
         return Exit.DONE
     stage = plan.find(options.recipe, options.stage)
     dvcfile.refuse_stale_entry(root, stage.dvc_name, dvcfile.stage_entry(plan, stage))
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(_caller(),), daemon=True).start()
     environment = environments.ensure(root, stage.environment, _say)
     with _Live(stage.id) as live:
         seconds = run_stage(root, plan, stage, environment, live.show)
@@ -291,10 +293,20 @@ def _stage(options: argparse.Namespace) -> Exit:
     return Exit.DONE
 
 
-def _end_with_parent(parent: int) -> None:
+def _caller() -> psutil.Process:
+    """Who started this command; not the shell in between where that runs nothing else and would wait for us."""
+    parent = psutil.Process(os.getppid())
+    # DVC calls `$SHELL -c COMMAND`: bash makes way for the command, dash stays until it ends
+    if "-c" in parent.cmdline()[1:] and (caller := parent.parent()):
+        return caller
+    return parent
+
+
+def _end_with(process: psutil.Process) -> None:
     """A killed `dvc repro` cannot stop its stage; the stage must notice that it was left behind."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
+    with suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

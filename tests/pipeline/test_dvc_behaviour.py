@@ -198,6 +198,7 @@ def training(repository: Path, *command: str) -> Iterator[subprocess.Popen[str]]
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
+        assert not any((repository / ".recast/running").glob("*")), "the test before left something"
         wait_until(lambda: any((repository / ".recast/running").glob("tiny-train.*")), "the training began")
         yield process
         wait_until(lambda: not any((repository / ".recast/running").iterdir()), "the stage stopped and cleaned up")
@@ -208,7 +209,10 @@ def training(repository: Path, *command: str) -> Iterator[subprocess.Popen[str]]
         edit(repository, "epochs: 100000", "epochs: 2")
 
 
-def test_a_killed_dvc_leaves_no_stage_behind_and_the_next_run_completes(repository):
+# DVC runs a command by this shell: bash makes way for it, dash stays its parent
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])
+def test_a_killed_dvc_leaves_no_stage_behind_and_the_next_run_completes(repository, monkeypatch, shell):
+    monkeypatch.setenv("SHELL", shell)
     with training(repository, ".venv/bin/dvc", "repro", "tiny") as dvc:
         dvc.kill()
         dvc.wait()
