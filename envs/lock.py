@@ -49,7 +49,7 @@ def lock(name: str) -> None:
             # a local version (+cpu) is the choice of an index; the pin is the public version
             pin = re.sub(r"\+\w+$", "", pin)
             lines.append(pin if marker in ("", everywhere) else f"{pin} ; {marker}")
-    head = [f"# {key}: {header[key]}" for key in ("python", "size") if key in header]
+    head = [f"# {key}: {header[key]}" for key in ("python", "size", "preload") if key in header]
     note = f"# Every package, pinned by `python envs/lock.py {name}` from {name}.in: edit that, not this."
     (HERE / f"{name}.txt").write_text("\n".join([*head, note, *lines]) + "\n", encoding="utf-8")
     print(f"envs/{name}.txt: {len(lines)} packages")

@@ -29,8 +29,9 @@ DEVICE = "device.txt"
 """What `device: auto` means on this machine: one word, git-ignored, a dependency of the stages that say auto."""
 DEVICES = ("cpu", "cuda", "mps")
 
-# `# python: 3.11` and `# size: 1.2 GB` in the head of a pin file
-_HEADER = re.compile(r"^#\s*(python|size):\s*(.+?)\s*$", re.MULTILINE)
+# `# python: 3.11`, `# size: 1.2 GB` and `# preload: torch onnx` in the head of a pin file
+_HEADER = re.compile(r"^#\s*(python|size|preload):\s*(.+?)\s*$", re.MULTILINE)
+_PRELOAD = re.compile(r"^#\s*preload:.*\n", re.MULTILINE)
 _OWN = ("recast", "dev")  # pins of .venv itself, no stage runs there
 
 
@@ -46,6 +47,8 @@ class Environment:
     directory: Path
     torch_backend: str | None
     """which build of torch uv is to choose where nothing else decides; None without torch"""
+    preload: tuple[str, ...] = ()
+    """modules that a warm worker holds imported before it is given a stage"""
 
     @property
     def python(self) -> Path:
@@ -92,13 +95,27 @@ def find(root: Path, name: str) -> Environment:
     if re.search(r"^torch==", text, re.MULTILINE):
         # uv's `auto` looks for a GPU driver and takes the build that fits it
         backend = "auto" if device(root) == "cuda" else "cpu"
-    key = hashlib.sha256(f"{text}\n{backend}".encode()).hexdigest()[:12]
+    # what is preloaded changes nothing of what is installed
+    installed = _PRELOAD.sub("", text)
+    key = hashlib.sha256(f"{installed}\n{backend}".encode()).hexdigest()[:12]
     directory = root / ENVIRONMENTS / f"{name}-{key}"
-    return Environment(name, pins, header["python"], header.get("size", "unknown size"), directory, backend)
+    size, preload = header.get("size", "unknown size"), tuple(header.get("preload", "").split())
+    return Environment(name, pins, header["python"], size, directory, backend, preload)
 
 
-def ensure(root: Path, name: str, say: Callable[[str], None]) -> Environment:
-    """The environment of that name, built now if it is not there yet. Raises RecastError if it cannot be."""
+Run = Callable[[list[str], Mapping[str, str]], int]
+"""Runs a command with an environment; returns its exit code."""
+
+
+def _on_the_terminal(command: list[str], variables: Mapping[str, str]) -> int:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, env=variables).returncode
+
+
+def ensure(root: Path, name: str, say: Callable[[str], None], run: Run = _on_the_terminal) -> Environment:
+    """The environment of that name, built now, with uv called by `run`, if it is not there yet.
+
+    Raises RecastError if it cannot be built.
+    """
     environment = find(root, name)
     if environment.is_built:
         return environment
@@ -113,7 +130,7 @@ def ensure(root: Path, name: str, say: Callable[[str], None]) -> Environment:
         if not environment.is_built:
             say(f"building the environment '{name}' ({environment.size}; once per change of {PINS}/{name}.txt)")
             started = time.monotonic()
-            _build(environment)
+            _build(environment, run)
             say(f"built the environment '{name}' in {time.monotonic() - started:.0f} s")
     finally:
         lock.release()
@@ -124,7 +141,7 @@ def _lock_file(directory: Path) -> str:
     return f"{directory}.lock"
 
 
-def _build(environment: Environment) -> None:
+def _build(environment: Environment, run: Run) -> None:
     for left_over in environment.directory.parent.glob(f"{environment.directory.name}.building-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     # a name of its own: an orphaned uv of a killed run must not write into this one
@@ -148,13 +165,14 @@ def _build(environment: Environment) -> None:
         install.append("--no-deps")
     if environment.torch_backend and not options.has_find_links:
         install += ["--torch-backend", environment.torch_backend]
-    if not sys.stderr.isatty():
+    if run is not _on_the_terminal or not sys.stderr.isatty():
         install.append("--quiet")  # a log needs neither uv's bars nor its list of packages
-    run = subprocess.run(install, stdin=subprocess.DEVNULL, env={**os.environ, **options.variables})
-    if run.returncode:
+    code = run(install, {**os.environ, **options.variables})
+    if code:
         shutil.rmtree(building, ignore_errors=True)
+        where = "above" if run is _on_the_terminal else "its log"
         raise RecastError(
-            f"the environment '{environment.name}' could not be installed (uv ended with {run.returncode}, see above)",
+            f"the environment '{environment.name}' could not be installed (uv ended with {code}, see {where})",
             "check the network and the package index ('pip config list'), then run the command again",
         )
     building.rename(environment.directory)

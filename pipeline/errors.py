@@ -33,9 +33,24 @@ class RecastError(Exception):
 
 
 class StageFailed(RecastError):
-    """A stage ran and failed."""
+    """A stage ran and failed. `log` is its log, relative to the repository; `tail` the last lines it wrote."""
 
     exit_code = Exit.STAGE_FAILED
+
+    def __init__(self, message: str, remedy: str = "", log: str = "", tail: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy)
+        self.log = log
+        self.tail = tail
+
+    def __str__(self) -> str:
+        log = f"\n  log: {self.log}" if self.log else ""
+        return super().__str__() + log + "".join(f"\n  | {line}" for line in self.tail)
+
+
+class Interrupted(RecastError):
+    """A stage was stopped because its run was; nobody's failure."""
+
+    exit_code = Exit.INTERRUPTED
 
 
 @dataclass(frozen=True, order=True)

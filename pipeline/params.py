@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.closure import defined_names, import_closure, module_files
 from pipeline.document import Document, KeyPath, kind
@@ -176,7 +179,8 @@ def check_model(root: Path, recipe: Recipe, model: Layer | None, problems: list[
 def check_files(root: Path, params: Params, layers: list[Layer], problems: list[Problem]) -> dict[str, str]:
     """param name -> file or folder of the repository it names; problems for those that cannot be read.
 
-    One that is absent but has a `.dvc` file beside it is fine: `dvc pull` brings it.
+    One that is absent is fine if DVC can bring it: by a `.dvc` file beside it, or as the output of a stage in a
+    dvc.yaml of the user's own.
     """
     files: dict[str, str] = {}
     for name, info in type(params).model_fields.items():
@@ -188,11 +192,33 @@ def check_files(root: Path, params: Params, layers: list[Layer], problems: list[
         if path.exists() and not path.resolve().is_relative_to(root.resolve()):
             message = f"'{value}' is a link that leads outside the repository"
             problems.append(layer.document.problem((*layer.path, name), message, "copy the file in"))
-        elif not path.exists() and not path.with_name(f"{path.name}.dvc").exists():
+        elif not path.exists() and not _is_made_by_dvc(root, path):
             message = f"no such file or folder in the repository: '{value}'"
             problems.append(layer.document.problem((*layer.path, name), message, "put it there, or mend the path"))
         files[name] = value
     return files
+
+
+def _is_made_by_dvc(root: Path, path: Path) -> bool:
+    """Whether the path, or a folder it lies in, has a `.dvc` file, or is an output in a dvc.yaml further up."""
+    places = [place for place in (path, *path.parents) if place.is_relative_to(root) and place != root]
+    if any(place.with_name(f"{place.name}.dvc").exists() for place in places):
+        return True
+    # the root's own dvc.yaml is made from the recipes
+    return any(made in places for folder in places[1:] for made in _outputs(folder / "dvc.yaml"))
+
+
+def _outputs(dvcfile: Path) -> Iterator[Path]:
+    if not dvcfile.is_file():
+        return
+    try:
+        stages = YAML(typ="safe").load(dvcfile.read_text(encoding="utf-8"))["stages"].values()
+        for stage in stages:
+            for out in stage.get("outs", ()):
+                name = out if isinstance(out, str) else next(iter(out))
+                yield Path(os.path.normpath(dvcfile.parent / stage.get("wdir", ".") / name))
+    except (YAMLError, AttributeError, TypeError, KeyError):
+        return  # DVC says what is wrong with it
 
 
 def _names_a_file(info: Any) -> bool:

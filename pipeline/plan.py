@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RecastError, did_you_mean
+from pipeline.layout import ARTIFACTS
 from stages.base import Stage
 from stages.registry import REGISTRY
-
-ARTIFACTS = "artifacts"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class PlannedStage:
     files: Mapping[str, str]
     """param name -> file or folder of the repository it names"""
     stage: Stage[Any] = field(compare=False, repr=False)
+    isolated: bool = False
+    """whether its process is started from nothing rather than from a warm one; no part of its key"""
 
     @property
     def id(self) -> str:

@@ -14,15 +14,11 @@ from typing import Any
 
 from pipeline.document import Document, KeyPath, kind, read_document
 from pipeline.errors import Problem, RecastError, RecipeError, did_you_mean
+from pipeline.layout import DEFAULTS, GUARD, RECIPES, TARGETS
 from stages.registry import REGISTRY, TRUNK
 
-DEFAULTS = "params.yaml"
-RECIPES = "recipes"
-TARGETS = "recipes/targets"
-GUARD = "guard"
-
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_RECIPE_KEYS = ("extends", "model", "stages", "targets")
+_RECIPE_KEYS = ("extends", "isolated", "model", "stages", "targets")
 _DEFAULTS_KEYS = ("data_root", "stages", "targets")
 _TARGET_KEYS = ("uses", "stages")
 _NAME_REMEDY = "use letters, digits and _, starting with a letter"
@@ -63,6 +59,12 @@ class Recipe:
         inherited = self.base.target_names if self.base else ()
         own = tuple(self.document.section(("targets",), []))
         return tuple(name for name in dict.fromkeys(inherited + own) if name not in self.dropped)
+
+    @property
+    def isolated(self) -> bool:
+        """Whether its stages run in processes started from nothing; the file nearest to the recipe decides."""
+        said = [ancestor.document.values.get("isolated") for ancestor in self.chain]
+        return next((value for value in reversed(said) if value is not None), False)
 
     def says(self, path: KeyPath) -> dict[str, Any]:
         """The mapping this file itself holds at a key path, empty if it says nothing."""
@@ -150,6 +152,11 @@ class Recipes:
             return None
         before = len(self.problems)
         document.refuse_unknown((), _RECIPE_KEYS, self.problems)
+        if not isinstance(document.values.get("isolated", False), bool):
+            message = "'isolated' must be true or false"
+            self.problems.append(
+                document.problem(("isolated",), message, "true gives every stage a process of its own")
+            )
         self._check_trunk_stages(document)
         dropped = self._check_targets(document)
         base = self._base(document, (*extending, name))

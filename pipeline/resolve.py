@@ -169,6 +169,7 @@ class Resolver:
             tuple(sorted(set(code))),
             files,
             stage,
+            recipe.isolated,
         )
         self.stages[planned.id] = planned
         return planned.id

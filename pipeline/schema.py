@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import RECIPES, Recipes
+from pipeline.layout import RECIPES
+from pipeline.recipe import Recipes
 from stages.base import ModelReference
 from stages.registry import TRUNK, load
 
@@ -36,6 +37,11 @@ def recipe_schema(root: Path) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "extends": {"type": "string", "description": "The recipe this one inherits from, by reference."},
+            "isolated": {
+                "type": "boolean",
+                "default": False,
+                "description": "Start every stage's process from nothing, not from one that has its packages imported.",
+            },
             "model": {
                 "description": "The nn.Module to train: module:Class, or with its constructor's arguments.",
                 "anyOf": [{"type": "string", "pattern": "^[\\w.]+:\\w+$"}, _inline(ModelReference.model_json_schema())],

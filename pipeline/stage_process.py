@@ -6,21 +6,23 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from pipeline.environments import Environment, device
-from pipeline.errors import RecastError, StageFailed
+from pipeline.errors import Interrupted, RecastError, StageFailed
+from pipeline.layout import DEFAULTS
 from pipeline.plan import Plan, PlannedStage
-from pipeline.recipe import DEFAULTS
+from pipeline.workers import WorkerLost, WorkerProcess, Workers, describe_exit
 from stages.base import EVENT_MARK
 from stages.registry import REGISTRY
 
@@ -30,16 +32,6 @@ TIMINGS = ".recast/timings"
 DATA_ROOT_VARIABLE = "RECAST_DATA_ROOT"
 LOGS_KEPT = 20
 TAIL_LINES = 8
-
-# every library that starts threads of its own reads one of these when it is loaded
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-)
 
 
 @dataclass
@@ -61,13 +53,32 @@ class Outcome:
             self.tail.append(line)
 
 
+Live = Callable[[str, int | None, int | None], None]
+"""called with a stage's short progress line and, where it counts something, how many are done of how many"""
+
+
 def run_stage(
-    root: Path, plan: Plan, stage: PlannedStage, environment: Environment, live: Callable[[str], None]
+    root: Path,
+    plan: Plan,
+    stage: PlannedStage,
+    environment: Environment,
+    live: Live,
+    workers: Workers | None = None,
+    *,
+    gpus: Sequence[str] = (),
+    isolated: bool = False,
+    timeout: float | None = None,
+    on_log: Callable[[str], None] | None = None,
 ) -> float:
     """Run the stage and put its output in `artifacts/`; returns the seconds it took.
 
-    `live` is called with the stage's short progress lines. Raises RecastError if an input is
-    missing and StageFailed, after removing everything half-written, if the stage fails.
+    Its process comes from `workers`, or is a cold one, as with `isolated`. It sees the GPUs named, or all if none is,
+    and is stopped `timeout` seconds after it began. `on_log` is told the log's path in the
+    repository. May be called from several threads at once, for different stages.
+
+    Raises RecastError if an input is missing or the environment's packages cannot be preloaded,
+    StageFailed if the stage fails and Interrupted if `workers` are closed meanwhile; whatever was
+    half-written is then removed.
     """
     directories = {name: root / plan.stages[id].out for name, id in stage.inputs.items()}
     for name, path in directories.items():
@@ -92,13 +103,20 @@ def run_stage(
             "device": device(root),
             "out": str(out),
         }
-        log = _new_log(root, stage)
+        log = new_log(root, stage.dvc_name)
+        shown = log.relative_to(root).as_posix()
+        if on_log:
+            on_log(shown)
         started = time.monotonic()
-        outcome, code = _run_process(root, stage, environment, job, log, live)
+        with contextlib.nullcontext(workers) if workers else Workers(root, warm=False) as starter:
+            start = partial(starter.start, environment, stage.params["resources"]["cpu"], gpus, isolated=isolated)
+            outcome, code = _run_process(root, stage, start, starter.release, timeout, job, log, live)
         seconds = time.monotonic() - started
         if code or outcome.error:
             raise _failure(root, stage, outcome, code, log)
         _move_into_place(out, root / stage.out, workplace / "replaced")
+    except WorkerLost as error:
+        raise StageFailed(f"stage '{stage.id}' failed: {error.message}", error.remedy, shown) from error
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
     _keep_timings(root, stage, seconds, outcome.timings)
@@ -108,40 +126,61 @@ def run_stage(
 def _run_process(
     root: Path,
     stage: PlannedStage,
-    environment: Environment,
+    start: Callable[[], WorkerProcess],
+    release: Callable[[WorkerProcess], None],
+    timeout: float | None,
     job: Mapping[str, Any],
     log: Path,
-    live: Callable[[str], None],
+    live: Live,
 ) -> tuple[Outcome, int]:
     outcome = Outcome()
-    command = [str(environment.python), "-m", "pipeline.worker"]
-    variables = _variables(root, int(stage.params["resources"]["cpu"]))
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        env=variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,  # its whole group can then be stopped, whatever it has started
-    )
-    assert process.stdin and process.stdout
+    process = start()
+    late = threading.Event()
     try:
-        with log.open("w", encoding="utf-8") as file, contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
+        with log.open("w", encoding="utf-8") as file, _after(timeout, late, process.stop):
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(job) + "\n")
+                process.stdin.flush()
             for line in process.stdout:
                 _take_line(line, outcome, file.write, live)
                 file.flush()
-        return outcome, process.wait()
+        # before its exit code, which says only that it was stopped
+        if process.interrupted:
+            raise Interrupted(f"stage '{stage.id}' was stopped with the run")
+        code = process.wait()
+        if late.is_set():
+            raise StageFailed(
+                f"stage '{stage.id}' failed: it took longer than {timeout:g} s",
+                "give it more time, or less to do",
+                log.relative_to(root).as_posix(),
+                tuple(outcome.tail),
+            )
+        return outcome, code
     finally:
-        _stop_group(process)
+        release(process)
 
 
-def _take_line(line: str, outcome: Outcome, log: Callable[[str], object], live: Callable[[str], None]) -> None:
+@contextlib.contextmanager
+def _after(seconds: float | None, late: threading.Event, stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` and set `late` if the body takes longer than that."""
+
+    def expire() -> None:
+        late.set()
+        stop()
+
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _take_line(line: str, outcome: Outcome, log: Callable[[str], object], live: Live) -> None:
     # a tool's progress bar may share the line with an event
     noise, mark, event = line.partition(EVENT_MARK)
     if noise.strip():
@@ -151,10 +190,9 @@ def _take_line(line: str, outcome: Outcome, log: Callable[[str], object], live: 
         return
     said: dict[str, Any] = json.loads(event)
     if "progress" in said:
-        count = f"{said['done']}/{said['total']}" if said.get("total") else ""
-        text = " ".join(part for part in (said["progress"], f"({count})" if count else "") if part)
-        log(f"[progress] {text}\n")
-        live(text)
+        text, done, total = said["progress"], said.get("done"), said.get("total")
+        log(f"[progress] {with_count(text, done, total)}\n")
+        live(text, done, total)
     elif "timing" in said:
         outcome.timings[said["timing"]] = said["seconds"]
     elif "traceback" in said:
@@ -164,39 +202,9 @@ def _take_line(line: str, outcome: Outcome, log: Callable[[str], object], live: 
         outcome.error, outcome.remedy = said["error"], said["remedy"]
 
 
-def _stop_group(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, 15)
-    try:
-        process.wait(timeout=3)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream:
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
-
-
-def _variables(root: Path, threads: int) -> dict[str, str]:
-    """The process's environment: the thread budget, and nothing of the caller's Python."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    budget = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    return {
-        **kept,
-        **budget,
-        "TF_NUM_INTEROP_THREADS": "1",
-        # waiting threads that spin for long starve a busy machine (a training step took 172 ms, 124 ms so);
-        # on an idle one this costs nothing measurable, while not spinning at all took 45 % more
-        "GOMP_SPINCOUNT": "20000",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "PYTHONPATH": str(root),
-        "PYTHONHASHSEED": "0",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
+def with_count(text: str, done: int | None, total: int | None) -> str:
+    """A progress line for people: `epoch 3 (3/10)`."""
+    return " ".join(part for part in (text, f"({done}/{total})" if total else "") if part)
 
 
 def _failure(root: Path, stage: PlannedStage, outcome: Outcome, code: int, log: Path) -> StageFailed:
@@ -205,11 +213,9 @@ def _failure(root: Path, stage: PlannedStage, outcome: Outcome, code: int, log: 
         message = f"stage '{stage.id}' failed: {outcome.error}"
         remedy = outcome.remedy
     else:
-        reason = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        message = f"stage '{stage.id}' failed: its process {reason} without saying why"
+        message = f"stage '{stage.id}' failed: its process {describe_exit(code)} without saying why"
         remedy = "its log may say more" + (" (signal 9 is often a lack of memory)" if code == -9 else "")
-    tail = "".join(f"\n  | {line}" for line in outcome.tail)
-    return StageFailed(message, f"{remedy}\n  log: {shown}{tail}" if remedy else f"its log: {shown}{tail}")
+    return StageFailed(message, remedy, shown, tuple(outcome.tail))
 
 
 def _move_into_place(fresh: Path, place: Path, replaced: Path) -> None:
@@ -237,8 +243,9 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _new_log(root: Path, stage: PlannedStage) -> Path:
-    folder = root / LOGS / stage.dvc_name
+def new_log(root: Path, name: str) -> Path:
+    """Where a new log of the stage that DVC knows by that name goes; the oldest ones make room for it."""
+    folder = root / LOGS / name
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("*.log"))[: -(LOGS_KEPT - 1)]:
         old.unlink(missing_ok=True)

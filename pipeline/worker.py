@@ -10,6 +10,7 @@ import importlib
 import json
 import math
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -62,8 +63,10 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leave_with_parent() -> None:
-    """End at once when standard input closes: the runner is gone, even by SIGKILL."""
+    """End at once, with all it has started, when standard input closes: the runner is gone, even by SIGKILL."""
     sys.stdin.read()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

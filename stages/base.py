@@ -37,6 +37,9 @@ class Resources(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cpu: int = Field(default=1, ge=1, description="threads the stage may use")
+    memory: float | None = Field(default=None, gt=0, description="memory the stage needs, in GiB; not known if null")
+    gpu: int = Field(default=0, ge=0, description="GPUs the stage needs for itself")
+    isolated: bool = Field(default=False, description="run in a process started for it, not forked from a warm one")
 
 
 class Params(BaseModel):

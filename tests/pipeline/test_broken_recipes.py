@@ -223,6 +223,11 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
         "r.yaml:1:1",
         "extends 'bass', but there is no recipes/bass.yaml; did you mean 'base'?",
     ),
+    "isolated, but not said how": (
+        {"recipes/r.yaml": "isolated: sometimes\n" + HEAD + DATA + TARGETS},
+        "r.yaml:1:1",
+        "'isolated' must be true or false",
+    ),
     "extends a path": ({"recipes/r.yaml": "extends: ../base\n"}, "r.yaml:1:1", "must be the plain name of a recipe"),
     "extends itself": ({"recipes/r.yaml": "extends: r\n"}, "r.yaml:1:1", "extend each other: r → r"),
     "extends in a loop": (

@@ -39,6 +39,15 @@ def test_other_pins_are_another_environment(tmp_path):
     assert first != second and first.parent == second.parent
 
 
+def test_what_is_preloaded_is_in_the_head_and_asks_for_no_other_environment(tmp_path):
+    plain = environments.find(lay(tmp_path), "small")
+    preloading = environments.find(
+        lay(tmp_path, SMALL.replace("iniconfig", "# preload: json iniconfig\niniconfig", 1)), "small"
+    )
+    assert (plain.preload, preloading.preload) == ((), ("json", "iniconfig"))
+    assert plain.directory == preloading.directory
+
+
 def test_two_runs_at_once_build_one(tmp_path):
     lay(tmp_path)
     said: list[str] = []
@@ -137,6 +146,9 @@ def test_every_environment_of_this_repository_is_pinned():
         lines = (ROOT / "envs" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
         pins = [line for line in lines if line and not line.startswith("#")]
         assert pins and all("==" in pin for pin in pins), name
+        source = (ROOT / "envs" / f"{name}.in").read_text(encoding="utf-8").splitlines()
+        for key in ("# python:", "# size:", "# preload:"):
+            assert [line for line in lines if line.startswith(key)] == [line for line in source if line.startswith(key)]
 
 
 def test_the_runner_needs_no_more_than_this(tmp_path):

@@ -160,6 +160,28 @@ def test_a_file_known_to_dvc_may_be_absent(write):
     assert plan.stages["mine/train"].files == {"weights": "w.safetensors"}
 
 
+def test_an_output_of_a_stage_of_the_users_own_may_be_absent(write):
+    own = "stages:\n  make:\n    cmd: make\n    wdir: ../made\n    outs: [weights: {persist: true}]\n"
+    recipe = "extends: base\nstages:\n  train: {weights: %s}\n"
+    files = {"recipes/mine.yaml": recipe % "made/weights/w.safetensors", "made/dvc.yaml": own}
+    assert make_plan(write(files)).stages["mine/train"].files == {"weights": "made/weights/w.safetensors"}
+    files["recipes/mine.yaml"] = recipe % "made/other.safetensors"
+    with pytest.raises(RecastError, match=r"no such file or folder in the repository: 'made/other.safetensors'"):
+        make_plan(write(files))
+
+
+def test_a_recipe_asks_for_isolated_processes_and_one_that_extends_it_may_say_no(write):
+    own = "extends: {}\nstages:\n  train: {{lr: {}}}\n"
+    files = {
+        "recipes/apart.yaml": "isolated: true\n" + own.format("base", 0.5),
+        "recipes/same.yaml": own.format("apart", 0.25),
+        "recipes/warm.yaml": "isolated: false\n" + own.format("apart", 0.125),
+    }
+    stages = make_plan(write(files)).stages
+    found = {name: stages[f"{name}/train"].isolated for name in ("base", "apart", "same", "warm")}
+    assert found == {"base": False, "apart": True, "same": True, "warm": False}
+
+
 def test_a_stage_is_found_by_the_name_its_recipe_calls_it(write):
     plan = make_plan(write({"recipes/same.yaml": "extends: base\n"}))
     assert plan.find("same", "akida/emit").id == "base/akida/emit"

@@ -68,7 +68,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.REGISTRY, "made_up", registry.Entry("made_up", "none"))
     environment = _ThisPython("none", tmp_path, "3.11", "", tmp_path, None)
 
-    def call(mode, live=lambda text: None, inputs=None, cpu=1):
+    def call(mode, live=lambda text, done, total: None, inputs=None, cpu=1):
         params = {"mode": mode, "resources": {"cpu": cpu}}
         stage = PlannedStage("r", None, "made", "made_up", params, inputs or {}, (), (), {}, _stage())
         plan = Plan({stage.id: stage}, {})
@@ -93,10 +93,10 @@ def nothing_is_left(root: Path) -> bool:
 
 def test_a_good_run_moves_its_output_into_place(run, tmp_path):
     live = []
-    assert run("good", live.append, cpu=3) > 0
+    assert run("good", lambda *said: live.append(said), cpu=3) > 0
     assert (tmp_path / "artifacts/r/made/result.txt").read_text() == "3 True"
     assert json.loads((tmp_path / "artifacts/r/made/metrics.json").read_text()) == {"accuracy": 0.5}
-    assert live == ["half way (1/2)"]
+    assert live == [("half way", 1, 2)]
     assert not list((tmp_path / ".recast/running").iterdir())
 
 
