@@ -1,4 +1,7 @@
-"""The command line: the only module that prints and exits."""
+"""The command line: the only module that prints and exits.
+
+Each verb imports what it needs: `recast run` with nothing to do must not pay for DVC, pydantic and the rest.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,29 @@ import argparse
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import psutil
-from rich.console import Console
+from pipeline import arguments, up_to_date
+from pipeline.display import make_display
+from pipeline.errors import Exit, RecastError, RecipeError
+from pipeline.events import Changed, Ended, Planned, Progress, State
+from pipeline.layout import GUARD, RECIPES, find_root
 
-from pipeline import dvc_commands, dvcfile, environments, views
-from pipeline.errors import Exit, RecastError, RecipeError, did_you_mean
-from pipeline.plan import Plan, make_plan
-from pipeline.recipe import DEFAULTS, GUARD, RECIPES
-from pipeline.results import show_results, write_summary
-from pipeline.schema import SCHEMA, render_schema
-from pipeline.stage_process import run_stage, sweep
+if TYPE_CHECKING:
+    import psutil
 
-_DESCRIPTION = """\
-Recast trains a PyTorch model once and recasts it for every target, with proof that what came out
-still computes the same function. Recipes in recipes/*.yaml say how; DVC remembers what is done.
-"""
-_EPILOG = """\
-a first session:
-  recast check             are all recipes sound?
-  recast plan digits       what are its stages, and which would run?
-  recast run digits        run what has changed, then show the results
-  dvc repro digits         the same, by DVC
-
-exit codes: 0 done, 1 a stage failed, 2 a recipe or the command is wrong, 3 a bug of Recast, 130 interrupted
-"""
-# seconds between live lines where the output is no terminal
-_LINE_GAP = 10.0
+    from pipeline.plan import Plan
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main(given: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of `errors.Exit`."""
-    options = _parser().parse_args(arguments)
+    options = arguments.parse(None if given is None else list(given), _VERBS)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(options.verb(options))
@@ -88,94 +74,17 @@ def _keep_traceback() -> str:
     return f"please report it, with what you ran and {path}"
 
 
-def find_root() -> Path:
-    """The repository the current directory lies in: the nearest folder with recipes/ and params.yaml."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / RECIPES).is_dir() and (folder / DEFAULTS).is_file():
-            return folder
-    raise RecastError(
-        f"no {RECIPES}/ with {DEFAULTS} beside it here or above", "change to a clone of your Recast repository"
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recast", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-
-    def add(
-        name: str, verb: Callable[[argparse.Namespace], Exit], summary: str, more: str = ""
-    ) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}".strip())
-        added.set_defaults(verb=verb)
-        return added
-
-    recipes_help = "a recipe's name: the file recipes/NAME.yaml; all recipes if none is named"
-
-    check = add("check", _check, "check recipes and report every mistake with its place", "Runs nothing.")
-    check.add_argument("recipes", nargs="*", metavar="RECIPE", help=recipes_help)
-
-    plan = add("plan", _plan, "show the stages of recipes and which of them would run", "Runs nothing.")
-    plan.add_argument("recipes", nargs="*", metavar="RECIPE", help=recipes_help)
-    plan.add_argument(
-        "--format",
-        choices=("text", "json", "mermaid"),
-        default="text",
-        help="text for people, json for tools, mermaid to draw",
-    )
-    plan.add_argument(
-        "--no-status", action="store_true", help="leave out which stages would run (quicker: DVC is not asked)"
-    )
-
-    sync = add(
-        "sync",
-        _sync,
-        "write dvc.yaml and the recipes' JSON schema from the recipes",
-        "`recast run` does this by itself.",
-    )
-    sync.add_argument(
-        "--check", action="store_true", help="write nothing; exit 2 if dvc.yaml or the schema is out of date"
-    )
-
-    run = add(
-        "run", _run, "run the stages that are not up to date, then show the results", "Leaves what `dvc repro` leaves."
-    )
-    run.add_argument("recipes", nargs="*", metavar="RECIPE", help=recipes_help)
-    run.add_argument("--target", metavar="TARGET", help="only what this target needs, for example akida")
-    run.add_argument("--force", action="store_true", help="run stages even if they are up to date")
-    run.add_argument("--dry", action="store_true", help="show what would run, run nothing")
-
-    stage = add(
-        "stage", _stage, "run one stage now, whether or not it is up to date", "This is the command dvc.yaml holds."
-    )
-    stage.add_argument(
-        "recipe", metavar="RECIPE", help=f"a recipe's name, or '{GUARD}' to check that dvc.yaml is current"
-    )
-    stage.add_argument(
-        "stage",
-        nargs="?",
-        metavar="[TARGET/]STAGE",
-        help="for example train or akida/verify; none gathers the recipe's results",
-    )
-
-    schema = add("schema", _schema, "write the JSON schema by which editors complete and check recipes")
-    schema.add_argument("--stdout", action="store_true", help=f"print it instead of writing {SCHEMA}")
-
-    env = add("env", _env, "show, build or prune the environments stages run in")
-    actions = env.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-    actions.add_parser("list", help="every environment, and whether it is built")
-    build = actions.add_parser("build", help="build environments now instead of on first use")
-    build.add_argument("names", nargs="*", metavar="NAME", help="for example torch; all if none is named")
-    actions.add_parser("prune", help="delete environments that no pin file asks for any more")
-    device = actions.add_parser("device", help="show or choose what 'device: auto' means on this machine")
-    device.add_argument("chosen", nargs="?", choices=environments.DEVICES, help="cpu unless chosen")
-    return parser
+def _enter_root() -> Path:
+    """The repository's root, entered: DVC takes names relative to the current directory."""
+    root = find_root()
+    os.chdir(root)
+    return root
 
 
 def _plan_of(options: argparse.Namespace) -> tuple[Path, Plan]:
-    root = find_root()
+    from pipeline.plan import make_plan
+
+    root = _enter_root()
     return root, make_plan(root, options.recipes or None)
 
 
@@ -191,93 +100,144 @@ def _check(options: argparse.Namespace) -> Exit:
 
 
 def _plan(options: argparse.Namespace) -> Exit:
+    from pipeline import views
+
     root, plan = _plan_of(options)
     states: dict[str, str] = {}
     if not options.no_status:
-        if not dvcfile.is_current(root, make_plan(root) if options.recipes else plan):
-            raise RecastError(
-                "dvc.yaml does not match the recipes, so what would run is unknown",
-                "run './recast sync', or add --no-status",
-            )
-        environments.device(root)
-        changed = dvc_commands.changed_stages(root, plan.recipes)
-        stale = plan.downstream(id for id, stage in plan.stages.items() if stage.dvc_name in changed)
-        states = {id: views.WOULD_RUN if id in stale else views.UP_TO_DATE for id in plan.stages}
+        states = _states(root, plan, list(plan.recipes), "or add --no-status")
     render = {"text": views.as_text, "json": views.as_json, "mermaid": views.as_mermaid}[options.format]
     print(render(plan, states))
     return Exit.DONE
 
 
+def _states(root: Path, plan: Plan, targets: Sequence[str], otherwise: str = "") -> dict[str, str]:
+    """What would run, by stage; DVC is asked, so dvc.yaml must be current."""
+    from pipeline import environments, running
+
+    _refuse_stale(root, otherwise)
+    environments.device(root)
+    return running.states(root, plan, targets)
+
+
+def _refuse_stale(root: Path, otherwise: str = "") -> None:
+    from pipeline import dvcfile
+    from pipeline.plan import make_plan
+
+    if not dvcfile.is_current(root, make_plan(root)):
+        message = "dvc.yaml does not match the recipes, so what would run is unknown"
+        raise RecastError(message, ", ".join(filter(None, ["run './recast sync'", otherwise])))
+
+
+def _explain(options: argparse.Namespace) -> Exit:
+    from pipeline import environments, explain
+    from pipeline.dvc_repository import Repository
+    from pipeline.plan import make_plan
+
+    root = _enter_root()
+    plan = make_plan(root)
+    _, ids = explain.wanted(plan, options.what)
+    _refuse_stale(root)
+    environments.device(root)
+    repository = Repository(root, _say)
+    try:
+        explanations = explain.explain(repository, plan, ids)
+    finally:
+        repository.close()
+    print(explain.as_json(explanations) if options.json else explain.as_text(explanations))
+    return Exit.DONE
+
+
 def _sync(options: argparse.Namespace) -> Exit:
-    root = find_root()
+    from pipeline import dvcfile, running
+    from pipeline.plan import make_plan
+    from pipeline.schema import SCHEMA
+
+    root = _enter_root()
     plan = make_plan(root)
     if options.check:
         if not dvcfile.is_current(root, plan):
             raise RecastError("dvc.yaml does not match the recipes", "run './recast sync' and commit dvc.yaml")
-        if not _schema_is_current(root):
+        if not running.schema_is_current(root):
             raise RecastError(f"{SCHEMA} does not match the stages", f"run './recast sync' and commit {SCHEMA}")
         print("dvc.yaml and the schema match the recipes")
         return Exit.DONE
-    _sync_files(root, plan)
+    running.sync(root, plan, print)
     return Exit.DONE
-
-
-def _sync_files(root: Path, plan: Plan) -> None:
-    environments.device(root)
-    if not _schema_is_current(root):
-        (root / SCHEMA).write_text(render_schema(root), encoding="utf-8")
-        print(f"wrote {SCHEMA}")
-    if dvcfile.write(root, plan):
-        print(f"wrote {dvcfile.DVCFILE}")
-
-
-def _schema_is_current(root: Path) -> bool:
-    path = root / SCHEMA
-    return path.exists() and path.read_text(encoding="utf-8") == render_schema(root)
 
 
 def _run(options: argparse.Namespace) -> Exit:
-    root = find_root()
+    root = _enter_root()
+    request = {"recipes": tuple(dict.fromkeys(options.recipes)), "target": options.target, "stage": options.stage}
+    if options.dry:
+        return _dry_run(root, options)
+    started = time.monotonic()
+    if not options.force and (memory := up_to_date.recall(root, request)):
+        with make_display(sys.stdout, json=options.json) as display:
+            display.show(Planned(memory.stages))
+            for stage in memory.stages:
+                display.show(Changed(stage, State.UP_TO_DATE))
+            display.show(Ended(time.monotonic() - started))
+        _show_tables(options, memory.tables)
+        return Exit.DONE
+    from pipeline.executor import Interrupts, Options
+    from pipeline.running import Request, run
+
+    chosen = Options(options.jobs, options.force, options.keep_going, options.pull, options.retries)
+    with Interrupts() as interrupts, make_display(sys.stdout, json=options.json) as display:
+        outcome = run(
+            root,
+            Request(**request),
+            chosen,
+            display.show,
+            interrupts,
+            warm=not options.cold,
+            timeout=options.timeout,
+        )
+    _show_tables(options, outcome.tables.items())
+    return Exit.STAGE_FAILED if outcome.result.failed else Exit.DONE
+
+
+def _show_tables(options: argparse.Namespace, tables: Iterable[tuple[str, Sequence[Sequence[str]]]]) -> None:
+    if options.json:
+        return
+    from rich.console import Console
+
+    from pipeline.table import show_table
+
+    # outside a terminal a path must stay in one piece, whatever width rich assumes
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    for recipe, rows in tables:
+        show_table(console, recipe, rows)
+
+
+def _dry_run(root: Path, options: argparse.Namespace) -> Exit:
+    from pipeline import running, views
+    from pipeline.plan import make_plan
+
     plan = make_plan(root)
-    for name in options.recipes:
-        if name not in plan.recipes:
-            raise RecastError(f"no recipe named '{name}' in {RECIPES}/", did_you_mean(name, plan.recipes))
-    wanted = tuple(dict.fromkeys(options.recipes)) or tuple(plan.recipes)
-    targets = _dvc_targets(plan, wanted, options.target)
-    if not options.dry:
-        _sync_files(root, plan)
-    elif not dvcfile.is_current(root, plan):
-        raise RecastError("dvc.yaml does not match the recipes, so what would run is unknown", dvcfile.SYNC_REMEDY)
-    sys.stdout.flush()
-    dvc_commands.repro(root, targets, force=options.force, dry=options.dry)
-    if not options.dry:
-        for name in wanted:
-            # outside a terminal a path must stay in one piece, whatever width rich assumes
-            console = Console() if sys.stdout.isatty() else Console(width=160)
-            show_results(console, root, plan, name, options.target)
+    targets = running.dvc_names(plan, running.Request(tuple(options.recipes), options.target, options.stage))
+    states = _states(root, plan, targets)
+    if options.force:
+        states = dict.fromkeys(states, views.WOULD_RUN)
+    part = running.needed(plan, targets)
+    print(views.as_json(part, states) if options.json else views.as_text(part, states))
     return Exit.DONE
 
 
-def _dvc_targets(plan: Plan, recipes: Sequence[str], target: str | None) -> list[str]:
-    """Names in dvc.yaml of what the command asks for."""
-    if target is None:
-        return list(recipes)
-    found = []
-    for name in recipes:
-        stages = plan.recipes[name].targets.get(target)
-        if stages:
-            read = {source for id in stages.values() for source in plan.stages[id].inputs.values()}
-            found += [plan.stages[id].dvc_name for id in stages.values() if id not in read]
-    if not found:
-        known = {known for name in recipes for known in plan.recipes[name].targets}
-        raise RecastError(f"no target named '{target}' in {', '.join(recipes)}", did_you_mean(target, known))
-    return found
-
-
 def _stage(options: argparse.Namespace) -> Exit:
-    root = find_root()
+    import threading
+
+    from pipeline import dvcfile, environments
+    from pipeline.plan import make_plan
+    from pipeline.results import write_summary
+    from pipeline.stage_process import run_stage, sweep
+
+    root = _enter_root()
     if options.recipe == GUARD:
-        return _guard(root)
+        sweep(root)
+        dvcfile.pass_guard(root, make_plan(root))
+        return Exit.DONE
     plan = make_plan(root, [options.recipe])
     if options.stage is None:
         dvcfile.refuse_stale_entry(root, options.recipe, dvcfile.recipe_entry(plan, options.recipe))
@@ -287,14 +247,43 @@ def _stage(options: argparse.Namespace) -> Exit:
     dvcfile.refuse_stale_entry(root, stage.dvc_name, dvcfile.stage_entry(plan, stage))
     threading.Thread(target=_end_with, args=(_caller(),), daemon=True).start()
     environment = environments.ensure(root, stage.environment, _say)
-    with _Live(stage.id) as live:
-        seconds = run_stage(root, plan, stage, environment, live.show)
-    print(f"{stage.id}: done in {seconds:.1f} s")
+    with make_display(sys.stdout, json=False) as display:
+
+        def live(text: str, done: int | None = None, total: int | None = None) -> None:
+            display.show(Progress(stage.id, text, done, total))
+
+        def on_log(path: str) -> None:
+            display.show(Changed(stage.id, State.RUNNING, log=path))
+
+        seconds = run_stage(root, plan, stage, environment, live, on_log=on_log)
+        display.show(Changed(stage.id, State.DONE, seconds=seconds))
+    return Exit.DONE
+
+
+def _share(options: argparse.Namespace) -> Exit:
+    from pipeline import share
+
+    root = _enter_root()
+    found = share.checks(root)
+    if options.fix:
+        found = share.fix(root, found)
+    print(share.as_text(found))
+    return Exit.DONE if share.is_sound(found) else Exit.BAD_INPUT
+
+
+def _merge_lock(options: argparse.Namespace) -> Exit:
+    from pipeline import lock_merge
+
+    merged = lock_merge.merge_files(options.base, options.ours, options.theirs)
+    if text := lock_merge.as_text(merged):
+        print(text, file=sys.stderr)
     return Exit.DONE
 
 
 def _caller() -> psutil.Process:
     """Who started this command; not the shell in between where that runs nothing else and would wait for us."""
+    import psutil
+
     parent = psutil.Process(os.getppid())
     # DVC calls `$SHELL -c COMMAND`: bash makes way for the command, dash stays until it ends
     if "-c" in parent.cmdline()[1:] and (caller := parent.parent()):
@@ -304,24 +293,18 @@ def _caller() -> psutil.Process:
 
 def _end_with(process: psutil.Process) -> None:
     """A killed `dvc repro` cannot stop its stage; the stage must notice that it was left behind."""
+    import psutil
+
     with suppress(psutil.NoSuchProcess):
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _guard(root: Path) -> Exit:
-    sweep(root)
-    if not dvcfile.is_current(root, make_plan(root)):
-        raise RecastError("dvc.yaml no longer matches the recipes", dvcfile.SYNC_REMEDY)
-    path = root / dvcfile.GUARD_PASS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("dvc.yaml matches the recipes\n", encoding="utf-8")
-    return Exit.DONE
-
-
 def _schema(options: argparse.Namespace) -> Exit:
-    root = find_root()
+    from pipeline.schema import SCHEMA, render_schema
+
+    root = _enter_root()
     if options.stdout:
         print(render_schema(root), end="")
     else:
@@ -331,7 +314,9 @@ def _schema(options: argparse.Namespace) -> Exit:
 
 
 def _env(options: argparse.Namespace) -> Exit:
-    root = find_root()
+    from pipeline import environments
+
+    root = _enter_root()
     if options.action == "list":
         for name in environments.names(root):
             found = environments.find(root, name)
@@ -353,26 +338,15 @@ def _say(text: str) -> None:
     print(f"recast: {text}", flush=True)
 
 
-class _Live:
-    """A stage's short progress: one line that changes on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, subject: str) -> None:
-        self.subject = subject
-        self.status = Console().status(subject) if sys.stdout.isatty() else None
-        self.last = -_LINE_GAP
-
-    def __enter__(self) -> _Live:
-        if self.status:
-            self.status.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.status:
-            self.status.stop()
-
-    def show(self, text: str) -> None:
-        if self.status:
-            self.status.update(f"{self.subject}: {text}".replace("[", r"\["))
-        elif time.monotonic() - self.last >= _LINE_GAP:
-            self.last = time.monotonic()
-            print(f"{self.subject}: {text}", flush=True)
+_VERBS = {
+    "check": _check,
+    "plan": _plan,
+    "explain": _explain,
+    "run": _run,
+    "stage": _stage,
+    "share": _share,
+    "merge-lock": _merge_lock,
+    "sync": _sync,
+    "schema": _schema,
+    "env": _env,
+}

@@ -15,12 +15,13 @@ from ruamel.yaml import YAML
 
 from pipeline.environments import DEVICE
 from pipeline.errors import RecastError
-from pipeline.plan import ARTIFACTS, Plan, PlannedStage
-from pipeline.recipe import DEFAULTS, GUARD, RECIPES
+from pipeline.layout import ARTIFACTS, DEFAULTS, GUARD, RECIPES
+from pipeline.plan import Plan, PlannedStage
 
 DVCFILE = "dvc.yaml"
 GUARD_PASS = f"{ARTIFACTS}/{GUARD}.txt"
 """read by every root stage; its content never changes, so only a guard that fails stops them"""
+GUARD_TEXT = "dvc.yaml matches the recipes\n"
 SUMMARY = "summary.json"
 METRICS = "metrics.json"
 SYNC_REMEDY = "run './recast sync' and then this command again"
@@ -133,6 +134,15 @@ def write(root: Path, plan: Plan) -> bool:
     fresh.write_text(render(dvc_document(plan)), encoding="utf-8")
     fresh.replace(root / DVCFILE)
     return True
+
+
+def pass_guard(root: Path, plan: Plan) -> None:
+    """Do the guard stage: RecastError unless dvc.yaml matches the plan of all recipes."""
+    if not is_current(root, plan):
+        raise RecastError("dvc.yaml no longer matches the recipes", SYNC_REMEDY)
+    path = root / GUARD_PASS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(GUARD_TEXT, encoding="utf-8")
 
 
 def refuse_stale_entry(root: Path, name: str, expected: Mapping[str, Any]) -> None:

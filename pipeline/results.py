@@ -1,19 +1,16 @@
-"""What a recipe's stages measured, gathered: `summary.json`, and the table people read at the end of a run."""
+"""What a recipe's stages measured, gathered: `summary.json`, and the rows of the table at the end of a run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
 from pipeline.dvcfile import METRICS, SUMMARY, gathered
 from pipeline.errors import RecastError
-from pipeline.plan import ARTIFACTS, Plan, PlannedStage
+from pipeline.layout import ARTIFACTS
+from pipeline.plan import Plan, PlannedStage
 from pipeline.stage_process import read_timings
 
 
@@ -52,45 +49,22 @@ def _artifact(plan: Plan, stages: Mapping[str, str]) -> str | None:
     return f"{emitting[-1].out}/{emitting[-1].stage.emits}" if emitting else None
 
 
-def show_results(console: Console, root: Path, plan: Plan, recipe: str, only: str | None = None) -> None:
-    """Print the results of a recipe as a table, a row a target, or for one target only; what is not there is a dash.
-
-    Where the console is too narrow for the artifacts' paths they follow the table, so that each can be copied.
-    """
-    rows = _rows(root, plan, recipe, only)
-    table = _table(recipe, rows, artifacts=True)
-    console.print()
-    wanted = console.measure(table, options=console.options.update_width(1000)).maximum
-    if wanted <= console.width:
-        console.print(table)
-        return
-    console.print(_table(recipe, rows, artifacts=False))
-    for row in rows:
-        console.print(f"{row[0]}: {row[-1]}", soft_wrap=True, highlight=False)
+Rows = list[tuple[str, ...]]
+"""target, accuracy float and emitted, agreement, size, time, artifact: text, as the table shows it"""
 
 
-def _table(recipe: str, rows: list[tuple[str, ...]], artifacts: bool) -> Table:
-    table = Table(title=f"{recipe}: what came out", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("target", no_wrap=True)
-    for column in ("accuracy\nfloat", "accuracy\nemitted", "agreement", "size", "time"):
-        table.add_column(column, justify="right", no_wrap=True)
-    if artifacts:
-        table.add_column("artifact", no_wrap=True)
-    for row in rows:
-        table.add_row(*(row if artifacts else row[:-1]))
-    return table
-
-
-def _rows(root: Path, plan: Plan, recipe: str, only: str | None) -> list[tuple[str, ...]]:
-    """Target, accuracy float and emitted, agreement, size, time, artifact."""
+def result_rows(root: Path, plan: Plan, recipe: str, only: str | None = None, unfinished: Collection[str] = ()) -> Rows:
+    """A row for each target of the recipe, or for one only; dashes for what its stages did not measure or finish."""
     rows = []
     for target, ids in plan.recipes[recipe].targets.items():
         if only in (None, target):
             stages = {name: plan.stages[id] for name, id in ids.items()}
-            measured = _metrics(root, stages["verify"]) if "verify" in stages else {}
+            finished = "verify" in stages and ids["verify"] not in unfinished
+            measured = _metrics(root, stages["verify"]) if finished else {}
             shares = [_percent(measured.get(key)) for key in ("accuracy_float", "accuracy_emitted", "agreement")]
             size, time = _size(measured.get("size_bytes")), _time(root, list(stages.values()))
-            rows.append((target, *shares, size, time, _artifact(plan, ids) or "–"))
+            emitted = not any(id in unfinished for id in ids.values() if plan.stages[id].stage.emits)
+            rows.append((target, *shares, size, time, (_artifact(plan, ids) if emitted else None) or "–"))
     return rows
 
 

@@ -76,7 +76,7 @@ def copy_repository(place: Path) -> Path:
 def commit(repository: Path, message: str) -> None:
     """Commit everything in a test's repository."""
     git(repository, "add", "--all")
-    git(repository, *_AUTHOR, "commit", "--quiet", "-m", message)
+    git(repository, *_AUTHOR, "commit", "--allow-empty", "--quiet", "-m", message)
 
 
 def tag(repository: Path, name: str) -> None:

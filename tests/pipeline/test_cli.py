@@ -7,7 +7,6 @@ import subprocess
 
 import pytest
 
-from pipeline import cli
 from pipeline.cli import main
 from tests.pipeline.conftest import ROOT
 
@@ -112,7 +111,7 @@ def test_a_bug_of_ours_exits_3_and_keeps_its_traceback_in_a_file(write, monkeypa
     def broken(*arguments):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(cli, "make_plan", broken)
+    monkeypatch.setattr("pipeline.plan.make_plan", broken)
     code, _, err = run(capsys, "check")
     assert code == 3 and "a bug of Recast: ZeroDivisionError: oh" in err and "Traceback" not in err
     assert "ZeroDivisionError" in (place / ".recast/logs/bug.log").read_text()
@@ -131,6 +130,6 @@ def test_a_machine_that_refuses_is_no_bug_of_ours(write, monkeypatch, capsys):
     def refused(*arguments):
         raise PermissionError(13, "Permission denied", str(place / "artifacts"))
 
-    monkeypatch.setattr(cli, "make_plan", refused)
+    monkeypatch.setattr("pipeline.plan.make_plan", refused)
     code, _, err = run(capsys, "check")
     assert code == 2 and "artifacts: Permission denied; see that it can be read" in err and "bug" not in err

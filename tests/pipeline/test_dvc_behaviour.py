@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.pipeline.conftest import call, commit, copy_repository, git, hashes, parsed_lock, tag
 
@@ -48,8 +49,9 @@ EVERYTHING = TRUNK | TARGET | {"tiny"}
 
 
 def ran(output: str) -> set[str]:
-    """Names of the stages whose command DVC ran."""
-    return set(re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE))
+    """Names of the stages whose command DVC, or `recast run`, ran."""
+    by_dvc = re.findall(r"^Running stage '([^']+)'", output, re.MULTILINE)
+    return {*by_dvc, *(id.replace("/", "-") for id in re.findall(r"^\[[\d:]+\] (\S+): running", output, re.MULTILINE))}
 
 
 def repro(repository: Path, *more: str) -> set[str]:
@@ -103,9 +105,50 @@ def test_a_second_run_runs_nothing(repository):
 
 
 def test_recast_run_after_dvc_repro_runs_nothing_and_shows_the_results(repository):
-    shown = call(repository, ".venv/bin/recast", "run", "tiny").stdout
-    assert ran(shown) == set()
-    assert "artifacts/tiny/onnxruntime/emit/model.onnx" in shown
+    before = (repository / "dvc.lock").read_bytes()
+    for _ in range(2):  # the second time from what the first remembers
+        shown = call(repository, ".venv/bin/recast", "run", "tiny").stdout
+        assert ran(shown) == set() and f"{len(EVERYTHING)} stages up to date" in shown
+        assert "artifacts/tiny/onnxruntime/emit/model.onnx" in shown
+    assert parsed_lock(repository) == YAML(typ="safe").load(before)
+
+
+def test_verbs_that_ask_dvc_work_from_a_folder_below(repository):
+    shown = call(repository / "recipes", "../recast", "plan", "tiny").stdout
+    assert "would run" not in shown and shown.count("up to date") == len(EVERYTHING - {"guard", "tiny"})
+    shutil.rmtree(repository / ".recast/up_to_date")
+    assert f"{len(EVERYTHING)} stages up to date" in call(repository / "recipes", "../recast", "run", "tiny").stdout
+
+
+def test_recast_run_leaves_what_dvc_repro_leaves(repository, tmp_path):
+    copy = tmp_path / "by recast"
+    git(tmp_path, "clone", "--quiet", str(repository), str(copy))
+    (copy / ".venv").symlink_to(repository / ".venv")
+    (copy / ".recast").mkdir()
+    (copy / ".recast/envs").symlink_to(repository / ".recast/envs")
+    (copy / "dvc.lock").unlink()
+    assert ran(call(copy, "./recast", "run", "tiny").stdout) == EVERYTHING
+    assert parsed_lock(copy) == parsed_lock(repository)
+    assert hashes(copy) == hashes(repository)
+    runs = [sorted(p.relative_to(r) for p in (r / ".dvc/cache").rglob("*") if p.is_file()) for r in (copy, repository)]
+    assert runs[0] == runs[1] and any("runs" in path.parts for path in runs[0])
+    assert "up to date" in call(copy, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
+    assert repro(copy) == set()
+    assert list(parsed_lock(copy)["stages"]) == sorted(parsed_lock(copy)["stages"])
+
+
+def test_an_edit_is_noticed_though_everything_was_remembered_as_up_to_date(repository):
+    edit(repository, "min_agreement: 0.5", "min_agreement: 0.25")
+    assert ran(call(repository, "./recast", "run", "tiny").stdout) == {"guard", "tiny-onnxruntime-verify"}
+    assert ran(call(repository, "./recast", "run", "tiny").stdout) == set()
+    # an output edited by hand comes back from the cache
+    emitted = repository / "artifacts/tiny/onnxruntime/emit/model.onnx"
+    right = emitted.read_bytes()
+    emitted.write_bytes(b"edited")
+    assert "tiny/onnxruntime/emit: cached" in call(repository, "./recast", "run", "tiny").stdout
+    assert emitted.read_bytes() == right
+    edit(repository, "min_agreement: 0.25", "min_agreement: 0.5")
+    repro(repository)
 
 
 def test_nothing_of_the_machine_is_in_what_is_shared(repository):
@@ -142,6 +185,16 @@ def test_a_value_written_into_an_empty_mapping_takes_effect_without_sync(reposit
     assert {"guard", "tiny-simplify"} <= repro(repository) <= {"guard", "tiny-simplify", "tiny"} | TARGET
 
 
+def test_a_mapping_deleted_from_the_recipe_is_noticed(repository):
+    edit(repository, "  simplify: {tool: onnxslim}\n", "")
+    assert "stages.simplify of recipes/tiny.yaml is gone" in call(repository, "./recast", "sync").stdout
+    assert {"guard", "tiny-simplify"} <= repro(repository) | {"guard"} <= {"guard", "tiny-simplify", "tiny"} | TARGET
+    assert "tiny-simplify" in parsed_lock(repository)["stages"]
+    edit(repository, "  export: {opset: 18}\n", "  export: {opset: 18}\n  simplify: {tool: onnxslim}\n")
+    call(repository, "./recast", "sync")
+    repro(repository)
+
+
 def test_an_edited_model_trains_again(repository):
     path = repository / "models/tiny.py"
     path.write_text(path.read_text().replace("Conv2d(1, 4, 3)", "Conv2d(1, 5, 3)").replace("400", "500"))
@@ -174,7 +227,8 @@ def test_a_failing_stage_says_why_and_leaves_nothing_half_written(repository):
     failed = call(repository, "./recast", "run", "tiny", check=False)
     said = failed.stdout + failed.stderr
     assert failed.returncode == 1
-    assert "stage 'tiny/onnxruntime/verify' failed" in said and "log: .recast/logs/" in said
+    assert "tiny/onnxruntime/verify: failed after" in said and "log: .recast/logs/" in said
+    assert "tiny: skipped, because tiny/onnxruntime/verify failed" in said
     assert "Traceback" not in said
     assert not (repository / "artifacts/tiny/onnxruntime/verify").exists()
     assert not list((repository / ".recast/running").iterdir())
@@ -229,6 +283,36 @@ def test_an_interrupted_stage_exits_130_and_keeps_what_had_finished(repository):
     assert (repository / "artifacts/tiny/train/model.safetensors").is_file()
 
 
+def test_a_killed_recast_run_leaves_no_process_and_the_next_run_completes(repository):
+    with training(repository, "./recast", "run", "tiny") as run:
+        run.kill()
+        run.wait()
+        wait_until(lambda: not workers_of(repository), "the workers ended")
+        call(repository, "./recast", "stage", "guard")  # any later command sweeps what a kill left
+    repro(repository)
+    assert "up to date" in call(repository, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
+
+
+def workers_of(repository: Path) -> list[int]:
+    """Processes of the repository's environments."""
+    found = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    place = str(repository / ".recast/envs")
+    return [int(line.split()[0]) for line in found.splitlines() if place in line]
+
+
+def test_a_second_recast_run_waits_and_says_for_whom(repository):
+    with training(repository, "./recast", "run", "tiny") as run:
+        second = subprocess.Popen(["./recast", "run", "tiny"], cwd=repository, stdout=subprocess.PIPE, text=True)
+        assert second.stdout
+        said = second.stdout.readline()
+        assert f"waiting for 'recast run tiny' (process {run.pid}, since" in said
+        second.terminate()
+        second.communicate(timeout=60)
+        assert second.returncode == 130
+        os.killpg(run.pid, signal.SIGINT)
+        run.wait(timeout=60)
+
+
 @pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C in a terminal", "a signal to recast alone"])
 def test_an_interrupted_recast_run_leaves_no_process_and_the_next_run_completes(repository, to_all):
     with training(repository, "./recast", "run", "tiny") as run:
@@ -236,7 +320,7 @@ def test_an_interrupted_recast_run_leaves_no_process_and_the_next_run_completes(
             os.killpg(run.pid, signal.SIGINT)
         else:
             run.send_signal(signal.SIGTERM)
-        run.communicate(timeout=120)
+        run.wait(timeout=120)
         assert run.returncode == 130
     repro(repository)
     assert "up to date" in call(repository, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
@@ -257,10 +341,44 @@ def test_a_second_clone_restores_everything_from_the_remote(repository, tmp_path
     call(clone, ".venv/bin/dvc", "artifacts", "get", str(repository), "tiny-onnxruntime", "--out", "fetched.onnx")
     emitted = repository / "artifacts/tiny/onnxruntime/emit/model.onnx"
     assert (clone / "fetched.onnx").read_bytes() == emitted.read_bytes()
+    # the same by one command, which fetches what this plan needs and no more
+    third = tmp_path / "third clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(third))
+    (third / ".venv").symlink_to(repository / ".venv")
+    shown = call(third, "./recast", "run", "tiny", "--pull").stdout
+    assert ran(shown) == set() and "fetching the results of" in shown
+    assert hashes(third) == hashes(repository) and not (third / ".recast/envs").exists()
+    assert (third / "artifacts/tiny/train/model.safetensors").is_file()
     # not even with the artifacts gone, and no environment was built: nothing was trained here
     shutil.rmtree(clone / "artifacts")
     assert "> ./recast stage" not in call(clone, ".venv/bin/dvc", "repro", "tiny").stdout
     assert not (clone / ".recast/envs").exists()
+
+
+def test_pull_takes_earlier_results_from_the_remotes_run_cache_and_runs_what_it_lacks(repository, tmp_path):
+    edit(repository, "lr: 0.01", "lr: 0.02")
+    repro(repository)
+    call(repository, ".venv/bin/dvc", "push", "--quiet", "--run-cache")  # pushed while dvc.lock records it
+    then = hashes(repository)
+    edit(repository, "lr: 0.02", "lr: 0.01")
+    repro(repository)
+    commit(repository, "back")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(repository), str(clone))
+    (clone / ".venv").symlink_to(repository / ".venv")
+    edit(clone, "lr: 0.01", "lr: 0.02")
+    shown = call(clone, "./recast", "run", "tiny", "--pull").stdout
+    assert ran(shown) == set() and hashes(clone) == then and not (clone / ".recast/envs").exists()
+    # the run-cache knows a result whose files the remote has lost: it is made again
+    (clone / ".recast/envs").symlink_to(repository / ".recast/envs")
+    lost = next(out for out in then["tiny-export"] if out["path"].endswith("export"))["md5"]
+    for cache in (clone / ".dvc/cache",):
+        (cache / "files/md5" / lost[:2] / lost[2:]).unlink(missing_ok=True)
+    remote = Path(call(repository, ".venv/bin/dvc", "remote", "list").stdout.split()[1])
+    (remote / "files/md5" / lost[:2] / lost[2:]).unlink()
+    shutil.rmtree(clone / "artifacts")
+    shown = call(clone, "./recast", "run", "tiny", "--pull").stdout
+    assert ran(shown) == {"tiny-export"} and hashes(clone) == then
 
 
 def test_two_clones_with_empty_caches_give_the_same_bytes_by_either_command(repository, tmp_path):

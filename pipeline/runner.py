@@ -1,0 +1,157 @@
+"""Runs the stages of a plan by workers, and what else is in dvc.yaml by the user's shell, as DVC does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from pipeline import dvcfile, environments
+from pipeline.budget import Need
+from pipeline.dvc_repository import Step
+from pipeline.errors import RecastError
+from pipeline.events import Changed, Message, Progress, Show, State
+from pipeline.executor import Task
+from pipeline.layout import DEFAULTS, GUARD, RECIPES
+from pipeline.plan import Plan, PlannedStage, make_plan
+from pipeline.results import write_summary
+from pipeline.shell import ShellRunner
+from pipeline.stage_process import LOGS, read_timings, run_stage
+from pipeline.workers import Workers
+
+
+class PlanRunner:
+    """The executor's runner for a repository of recipes. Use it as a context manager: leaving it ends every process."""
+
+    def __init__(self, root: Path, plan: Plan, *, warm: bool = True, timeout: float | None = None) -> None:
+        self.root = root
+        self.timeout = timeout
+        self._workers = Workers(root, warm=warm)
+        self._shells = ShellRunner(root, timeout)
+        self._left: Counter[tuple[str, int]] = Counter()
+        """stages that have not ended, by what they would share a warm process by"""
+        self._warm: set[tuple[str, int]] = set()
+        self._take(plan)
+
+    def _take(self, plan: Plan) -> None:
+        self.plan = plan
+        self._stamp = sources_stamp(self.root)
+        self._planned = {stage.dvc_name: stage for stage in plan.stages.values()}
+
+    def __enter__(self) -> PlanRunner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+        self._shells.close()
+
+    def task(self, step: Step) -> Task:
+        """The stage's id as users write it, and its resources."""
+        stage = self._stage(step)
+        if stage is None:
+            return self._shells.task(step)
+        self._left[_sharing(stage)] += 1
+        resources = stage.params["resources"]
+        need = Need(resources["cpu"], resources["memory"] or 0.0, resources["gpu"])
+        return Task(stage.id, need, read_timings(self.root, stage).get("seconds"))
+
+    def ended(self, step: Step) -> None:
+        """One stage fewer for which a warm process would be worth its start."""
+        if stage := self._stage(step):
+            self._left[_sharing(stage)] -= 1
+
+    def prepare(self, step: Step) -> None:
+        """Begin to import the packages of its environment, if that is built and several stages will use them."""
+        stage = self._stage(step)
+        if stage and self._is_warm(stage) and not stage.params["resources"]["gpu"]:
+            environment = environments.find(self.root, stage.environment)
+            if environment.is_built:
+                self._workers.prepare(environment, stage.params["resources"]["cpu"])
+                self._warm.add(_sharing(stage))
+
+    def _is_warm(self, stage: PlannedStage) -> bool:
+        # for one stage alone a process started from nothing is quicker: it imports only what that stage needs
+        if stage.isolated or stage.params["resources"]["isolated"]:
+            return False
+        return self._left[_sharing(stage)] > 1 or _sharing(stage) in self._warm
+
+    def _stage(self, step: Step) -> PlannedStage | None:
+        """The plan's stage; None for the guard, a recipe's summary, and stages of the user's own."""
+        return self._planned.get(step.name)
+
+    def settle(self, step: Step) -> bool:
+        """Plan again if a recipe was edited while the run went on: a stage runs with what DVC has just noted."""
+        if sources_stamp(self.root) == self._stamp:
+            return True
+        plan = make_plan(self.root)
+        if not dvcfile.is_current(self.root, plan):
+            raise RecastError(
+                "the recipes were changed while they ran, so that dvc.yaml no longer matches them",
+                "run the command again: what finished is kept",
+            )
+        self._take(plan)
+        return False
+
+    def run(self, step: Step, gpus: Sequence[str], show: Show) -> None:
+        """Run the step to its end."""
+        stage = self._stage(step)
+        if stage:
+            self._run_stage(stage, gpus, show)
+        elif step.name == GUARD or step.name in self.plan.recipes:
+            show(Changed(step.name, State.RUNNING))
+            if step.name == GUARD:
+                dvcfile.pass_guard(self.root, self.plan)
+            else:
+                write_summary(self.root, self.plan, step.name)
+        else:
+            self._shells.run(step, gpus, show)
+
+    def _run_stage(self, stage: PlannedStage, gpus: Sequence[str], show: Show) -> None:
+        def live(text: str, done: int | None = None, total: int | None = None) -> None:
+            show(Progress(stage.id, text, done, total))
+
+        environment = self._environment(stage, show)
+        if warm := self._is_warm(stage):
+            self._warm.add(_sharing(stage))
+        run_stage(
+            self.root,
+            self.plan,
+            stage,
+            environment,
+            live,
+            self._workers,
+            gpus=gpus,
+            isolated=not warm,
+            timeout=self.timeout,
+            on_log=lambda path: show(Changed(stage.id, State.RUNNING, log=path)),
+        )
+
+    def _environment(self, stage: PlannedStage, show: Show) -> environments.Environment:
+        environment = environments.find(self.root, stage.environment)
+        if environment.is_built:
+            return environment
+        log = self.root / LOGS / "environments" / f"{environment.name}.log"
+        show(Changed(stage.id, State.RUNNING, log=log.relative_to(self.root).as_posix()))
+
+        def say(text: str) -> None:
+            show(Message(text))
+            show(Progress(stage.id, text))
+
+        return environments.ensure(self.root, stage.environment, say, partial(self._shells.call, log=log))
+
+    def stop(self) -> None:
+        """Stop every process of every step."""
+        self._workers.close()
+        self._shells.stop()
+
+
+def _sharing(stage: PlannedStage) -> tuple[str, int]:
+    return stage.environment, stage.params["resources"]["cpu"]
+
+
+def sources_stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a recipe, a target or the defaults are edited."""
+    paths = sorted([root / DEFAULTS, *(root / RECIPES).rglob("*")])
+    found = [(path, path.stat()) for path in paths]
+    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)

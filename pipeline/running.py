@@ -1,0 +1,189 @@
+"""`recast run` from the request to the result: sync, what is asked for, the executor, what to remember."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import dvcfile, environments, up_to_date
+from pipeline.budget import this_machine
+from pipeline.dvc_repository import Repository
+from pipeline.errors import RecastError, did_you_mean
+from pipeline.events import Message, Show, State
+from pipeline.executor import Executor, Interrupts, Options, Result
+from pipeline.layout import RECIPES
+from pipeline.lockfile import LOCK, read_lock, write_lock
+from pipeline.plan import Plan, make_plan, reachable
+from pipeline.results import Rows, result_rows
+from pipeline.run_lock import only_run
+from pipeline.runner import PlanRunner
+from pipeline.schema import SCHEMA, render_schema
+from pipeline.stage_process import sweep
+from pipeline.views import UP_TO_DATE, WOULD_RUN
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for: recipes (all if none is named), and perhaps one target or stage of them only."""
+
+    recipes: tuple[str, ...] = ()
+    target: str | None = None
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to, with the rows of the tables that show it, by recipe."""
+
+    result: Result
+    tables: dict[str, Rows]
+
+
+def run(
+    root: Path,
+    request: Request,
+    options: Options,
+    show: Show,
+    interrupts: Interrupts,
+    *,
+    warm: bool = True,
+    timeout: float | None = None,
+) -> Outcome:
+    """Bring what is asked for up to date. Raises RecastError for what no stage is to blame for."""
+
+    def say(text: str) -> None:
+        show(Message(text))
+
+    with only_run(root, say, interrupts.check):
+        sweep(root)
+        sources = up_to_date.sources(root)
+        plan = make_plan(root)
+        targets = dvc_names(plan, request)
+        sync(root, plan, say)
+        repository = Repository(root, say, interrupts.check)
+        try:
+            with PlanRunner(root, plan, warm=warm, timeout=timeout) as runner:
+                executor = Executor(repository, runner, this_machine(), options, show, interrupts)
+                result = executor.run(targets, sources)
+        finally:
+            repository.close()
+        unfinished = {id for id, state in result.states.items() if state in (State.FAILED, State.SKIPPED)}
+        recipes = request.recipes or tuple(plan.recipes)
+        tables = {name: result_rows(root, plan, name, request.target, unfinished) for name in recipes}
+        if request.stage:
+            tables = {}
+        if result.evidence:
+            memory = up_to_date.Memory(tuple(result.states), tuple(tables.items()))
+            up_to_date.remember(root, asdict(request), result.evidence, memory)
+        return Outcome(result, tables)
+
+
+def sync(root: Path, plan: Plan, say: Callable[[str], None]) -> None:
+    """Bring what is generated from the recipes up to date: dvc.yaml, the schema, and device.txt if nobody chose yet."""
+    environments.device(root)
+    if not schema_is_current(root):
+        (root / SCHEMA).write_text(render_schema(root), encoding="utf-8")
+        say(f"wrote {SCHEMA}")
+    if dvcfile.write(root, plan):
+        say(f"wrote {dvcfile.DVCFILE}")
+    forget_dropped_params(root, plan, say)
+
+
+def forget_dropped_params(root: Path, plan: Plan, say: Callable[[str], None]) -> None:
+    """Take those stages out of dvc.lock that were recorded with a param which no file holds any more.
+
+    DVC compares the params that dvc.yaml lists, so it would call such a stage up to date: a mapping that was deleted
+    from a recipe altogether would have no effect. Without an entry the stage is looked up in the run-cache, or runs.
+    """
+    recorded = read_lock(root / LOCK)["stages"]
+    tracked = {stage.dvc_name: set(stage.tracked) for stage in plan.stages.values()}
+    dropped = {
+        name: keys
+        for name, entry in recorded.items()
+        if name in tracked and (keys := _recorded_params(entry) - tracked[name])
+    }
+    if not dropped:
+        return
+    repository = Repository(root, say)
+    try:
+        with repository.locked():
+            document = read_lock(root / LOCK)
+            kept = {name: entry for name, entry in document["stages"].items() if name not in dropped}
+            write_lock(root / LOCK, {**document, "stages": kept})
+    finally:
+        repository.close()
+    for name, keys in sorted(dropped.items()):
+        gone = ", ".join(f"{key} of {file}" for file, key in sorted(keys))
+        say(f"{name} is no longer up to date: {gone} is gone")
+
+
+def _recorded_params(entry: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(file, key) for file, values in entry.get("params", {}).items() for key in values}
+
+
+def schema_is_current(root: Path) -> bool:
+    """Whether recipes/schema.json is what the stages give."""
+    path = root / SCHEMA
+    return path.exists() and path.read_text(encoding="utf-8") == render_schema(root)
+
+
+def dvc_names(plan: Plan, request: Request) -> list[str]:
+    """Names in dvc.yaml of what the request asks for. Raises RecastError for a name that there is not."""
+    for name in request.recipes:
+        if name not in plan.recipes:
+            raise RecastError(f"no recipe named '{name}' in {RECIPES}/", did_you_mean(name, plan.recipes))
+    recipes = tuple(dict.fromkeys(request.recipes)) or tuple(plan.recipes)
+    if request.stage is not None:
+        return _stages(plan, recipes, request.target, request.stage)
+    if request.target is None:
+        return list(recipes)
+    found = []
+    for name in recipes:
+        stages = plan.recipes[name].targets.get(request.target)
+        if stages:
+            read = {source for id in stages.values() for source in plan.stages[id].inputs.values()}
+            found += [plan.stages[id].dvc_name for id in stages.values() if id not in read]
+    if not found:
+        known = {known for name in recipes for known in plan.recipes[name].targets}
+        message = f"no target named '{request.target}' in {', '.join(recipes)}"
+        raise RecastError(message, did_you_mean(request.target, known))
+    return found
+
+
+def _stages(plan: Plan, recipes: Sequence[str], target: str | None, stage: str) -> list[str]:
+    address = stage if target is None or "/" in stage else f"{target}/{stage}"
+    found, refusal = [], None
+    for name in recipes:
+        try:
+            found.append(plan.find(name, address).dvc_name)
+        except RecastError as error:
+            refusal = error
+            # a trunk stage that the target shares with the others
+            if target is not None and stage in plan.recipes[name].trunk:
+                found.append(plan.find(name, stage).dvc_name)
+    if not found and refusal:
+        raise refusal
+    return found
+
+
+def states(root: Path, plan: Plan, targets: Sequence[str]) -> dict[str, str]:
+    """For each stage that the targets need, whether it would run: it changed, or one that it reads would."""
+    repository = Repository(root, lambda text: None)
+    try:
+        with repository.locked():
+            stale = repository.stale(repository.steps(targets))
+    finally:
+        repository.close()
+    ids = {stage.dvc_name: id for id, stage in plan.stages.items()}
+    return {ids[name]: WOULD_RUN if changed else UP_TO_DATE for name, changed in stale.items() if name in ids}
+
+
+def needed(plan: Plan, targets: Sequence[str]) -> Plan:
+    """The part of the plan that the targets, names in dvc.yaml, need."""
+    ids = {stage.dvc_name: id for id, stage in plan.stages.items()}
+    wanted = [id for name in targets for id in (plan.recipes[name].ids if name in plan.recipes else (ids[name],))]
+    reached = reachable(wanted, lambda id: plan.stages[id].inputs.values())
+    stages = {id: stage for id, stage in plan.stages.items() if id in reached}
+    return Plan(stages, {name: recipe for name, recipe in plan.recipes.items() if reached.intersection(recipe.ids)})
