@@ -24,7 +24,9 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 import dvc.dependency.param
+import dvc.progress
 import dvc.rwlock
+import dvc_data.callbacks
 import psutil
 from dvc.dependency.base import Dependency
 from dvc.dependency.param import MissingParamsError, ParamsDependency
@@ -598,7 +600,6 @@ class _AtomicFiles:
 
 def _quieten(say: Callable[[str], None]) -> None:
     """DVC's warnings become the run's messages; its progress bars would break the run's display."""
-    import dvc.progress
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -608,7 +609,9 @@ def _quieten(say: Callable[[str], None]) -> None:
     logger.handlers = [Handler(logging.WARNING)]
     logger.setLevel(logging.WARNING)
     logger.propagate = False
-    dvc.progress.logger.setLevel(logging.CRITICAL)
+    # bars are drawn only where this level lets errors through
+    for bars in (dvc.progress, dvc_data.callbacks):
+        bars.logger.setLevel(logging.CRITICAL)
 
 
 # -- what `recast share` asks

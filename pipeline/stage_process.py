@@ -28,6 +28,7 @@ from stages.registry import REGISTRY
 
 RUNNING = ".recast/running"
 LOGS = ".recast/logs"
+FAILED = ".recast/failed"
 TIMINGS = ".recast/timings"
 DATA_ROOT_VARIABLE = "RECAST_DATA_ROOT"
 LOGS_KEPT = 20
@@ -90,6 +91,7 @@ def run_stage(
     out, scratch = workplace / "out", workplace / "scratch"
     # from here on an interrupt, however early, leaves nothing behind
     try:
+        shutil.rmtree(failed_output(root, stage), ignore_errors=True)
         out.mkdir(parents=True)
         scratch.mkdir()
         job = {
@@ -113,6 +115,7 @@ def run_stage(
             outcome, code = _run_process(root, stage, start, starter.release, timeout, job, log, live)
         seconds = time.monotonic() - started
         if code or outcome.error:
+            _keep_failed(root, stage, out)
             raise _failure(root, stage, outcome, code, log)
         _move_into_place(out, root / stage.out, workplace / "replaced")
     except WorkerLost as error:
@@ -216,6 +219,18 @@ def _failure(root: Path, stage: PlannedStage, outcome: Outcome, code: int, log: 
         message = f"stage '{stage.id}' failed: its process {describe_exit(code)} without saying why"
         remedy = "its log may say more" + (" (signal 9 is often a lack of memory)" if code == -9 else "")
     return StageFailed(message, remedy, shown, tuple(outcome.tail))
+
+
+def failed_output(root: Path, stage: PlannedStage) -> Path:
+    """Where what the stage had written is, if its last run here failed: for people to look at, read by no stage."""
+    return root / FAILED / stage.dvc_name
+
+
+def _keep_failed(root: Path, stage: PlannedStage, out: Path) -> None:
+    if any(out.iterdir()):
+        place = failed_output(root, stage)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        out.rename(place)
 
 
 def _move_into_place(fresh: Path, place: Path, replaced: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -149,6 +150,20 @@ def test_an_edit_is_noticed_though_everything_was_remembered_as_up_to_date(repos
     assert emitted.read_bytes() == right
     edit(repository, "min_agreement: 0.25", "min_agreement: 0.5")
     repro(repository)
+
+
+def test_a_terminal_shows_stages_and_no_bars_of_dvc(repository):
+    ours, theirs = pty.openpty()
+    command = ["./recast", "run", "tiny", "--stage", "export", "--force"]
+    run = subprocess.Popen(command, cwd=repository, stdout=theirs, stderr=theirs, stdin=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the last of the terminal's writers has gone
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert run.wait() == 0 and b"tiny/export: done in" in shown
+    assert b"Checking cache" not in shown and b"\r  0%" not in shown and b"!\r" not in shown
 
 
 def test_nothing_of_the_machine_is_in_what_is_shared(repository):

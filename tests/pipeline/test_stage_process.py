@@ -140,6 +140,14 @@ def test_a_failure_says_why_and_leaves_nothing(run, tmp_path, mode, message):
     assert nothing_is_left(tmp_path)
 
 
+def test_what_a_failed_stage_had_written_is_kept_aside_until_it_runs_again(run, tmp_path):
+    with pytest.raises(StageFailed):
+        run("refuse")
+    assert (tmp_path / ".recast/failed/r-made/result.txt").read_text() == "1 True"
+    run("good")
+    assert not (tmp_path / ".recast/failed/r-made").exists()
+
+
 def test_the_traceback_of_an_unforeseen_error_is_in_the_log(run, tmp_path):
     with pytest.raises(StageFailed):
         run("bug")
