@@ -22,6 +22,7 @@ from pipeline.budget import Budget, Machine, Need, remaining_path
 from pipeline.dvc_repository import Repository, Step
 from pipeline.errors import Exit, RecastError, StageFailed
 from pipeline.events import Changed, Ended, Event, Message, Planned, Show, State
+from pipeline.plan import reachable
 from pipeline.up_to_date import Evidence
 
 
@@ -420,16 +421,13 @@ class Executor:
         self.failed[name] = error
         log = error.log if isinstance(error, StageFailed) else ""
         title = self.tasks[name].title
-        said = error.message
+        said = error.message.removeprefix(f"stage '{title}' failed: ")
         if isinstance(error, StageFailed):
             said += "".join(f"\n| {line}" for line in error.tail)
         self.show(Changed(title, State.FAILED, seconds=seconds, log=log, error=said, remedy=error.remedy))
-        waiting = list(self.readers[name])
-        while waiting:
-            reader = waiting.pop()
-            if reader in self.left:
-                self._end(reader, State.SKIPPED, because=name)
-                waiting += self.readers[reader]
+        lost = reachable([name], self.readers.__getitem__)
+        for reader in [reader for reader in self.left if reader in lost]:
+            self._end(reader, State.SKIPPED, because=name)
 
     def _stop(self) -> None:
         """Stop what runs; what ended well in that moment is kept."""

@@ -62,7 +62,8 @@ def result_rows(root: Path, plan: Plan, recipe: str, only: str | None = None, un
             finished = "verify" in stages and ids["verify"] not in unfinished
             measured = _metrics(root, stages["verify"]) if finished else {}
             shares = [_percent(measured.get(key)) for key in ("accuracy_float", "accuracy_emitted", "agreement")]
-            size, time = _size(measured.get("size_bytes")), _time(root, list(stages.values()))
+            size = _size(measured.get("size_bytes"))
+            time = _time(root, list(stages.values())) if not any(id in unfinished for id in ids.values()) else "–"
             emitted = not any(id in unfinished for id in ids.values() if plan.stages[id].stage.emits)
             rows.append((target, *shares, size, time, (_artifact(plan, ids) if emitted else None) or "–"))
     return rows

@@ -72,6 +72,8 @@ def run(
         unfinished = {id for id, state in result.states.items() if state in (State.FAILED, State.SKIPPED)}
         recipes = request.recipes or tuple(plan.recipes)
         tables = {name: result_rows(root, plan, name, request.target, unfinished) for name in recipes}
+        # nothing came out of a recipe of which no target has anything to show
+        tables = {name: rows for name, rows in tables.items() if any(set(row[1:]) != {"–"} for row in rows)}
         if request.stage:
             tables = {}
         if result.evidence:

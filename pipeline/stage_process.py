@@ -154,7 +154,7 @@ def _run_process(
         if late.is_set():
             raise StageFailed(
                 f"stage '{stage.id}' failed: it took longer than {timeout:g} s",
-                "give it more time, or less to do",
+                "raise --timeout, or give it less to do",
                 log.relative_to(root).as_posix(),
                 tuple(outcome.tail),
             )

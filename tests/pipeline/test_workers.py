@@ -334,7 +334,7 @@ def test_closing_while_it_preloads_does_not_wait_for_that(repository):
 @pytest.mark.parametrize("warm", [True, False])
 def test_a_stage_that_takes_too_long_is_stopped(repository, warm):
     with Workers(repository.root, warm=warm) as workers:
-        with pytest.raises(StageFailed, match=r"longer than 0.5 s; give it more time.*\n  log: .recast/logs/r-made"):
+        with pytest.raises(StageFailed, match=r"longer than 0.5 s; raise --timeout.*\n  log: .recast/logs/r-made"):
             repository.run(workers, "hang", timeout=0.5)
         assert not any(is_alive(pid) for pid in repository.parents())
         assert repository.is_clean()
