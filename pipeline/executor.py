@@ -380,10 +380,8 @@ class Executor:
             self._look_at(self._end(name, State.DONE, seconds=message.seconds))
         elif self.tries.get(name, 0) < self.options.retries and isinstance(error, StageFailed):
             self.tries[name] = self.tries.get(name, 0) + 1
-            again = (
-                f"stage '{self.tasks[name].title}' failed, trying again ({self.tries[name]} of {self.options.retries})"
-            )
-            self.show(Message(f"{again}: {error.message}"))
+            again = f"trying again ({self.tries[name]} of {self.options.retries})"
+            self.show(Message(f"{error.message}; {again}"))
             self.ready.insert(0, name)
         else:
             self._fail(name, error, message.seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -29,8 +28,8 @@ class PlanRunner:
         self.timeout = timeout
         self._workers = Workers(root, warm=warm)
         self._shells = ShellRunner(root, timeout)
-        self._left: Counter[tuple[str, int]] = Counter()
-        """stages that have not ended, by what they would share a warm process by"""
+        self._left: dict[str, tuple[str, int]] = {}
+        """stages that have not ended -> what they would share a warm process by"""
         self._warm: set[tuple[str, int]] = set()
         self._take(plan)
 
@@ -51,15 +50,14 @@ class PlanRunner:
         stage = self._stage(step)
         if stage is None:
             return self._shells.task(step)
-        self._left[_sharing(stage)] += 1
+        self._left[step.name] = _sharing(stage)
         resources = stage.params["resources"]
         need = Need(resources["cpu"], resources["memory"] or 0.0, resources["gpu"])
         return Task(stage.id, need, read_timings(self.root, stage).get("seconds"))
 
     def ended(self, step: Step) -> None:
         """One stage fewer for which a warm process would be worth its start."""
-        if stage := self._stage(step):
-            self._left[_sharing(stage)] -= 1
+        self._left.pop(step.name, None)
 
     def prepare(self, step: Step) -> None:
         """Begin to import the packages of its environment, if that is built and several stages will use them."""
@@ -74,7 +72,8 @@ class PlanRunner:
         # for one stage alone a process started from nothing is quicker: it imports only what that stage needs
         if stage.isolated or stage.params["resources"]["isolated"]:
             return False
-        return self._left[_sharing(stage)] > 1 or _sharing(stage) in self._warm
+        sharing = _sharing(stage)
+        return sharing in self._warm or sum(other == sharing for other in self._left.values()) > 1
 
     def _stage(self, step: Step) -> PlannedStage | None:
         """The plan's stage; None for the guard, a recipe's summary, and stages of the user's own."""

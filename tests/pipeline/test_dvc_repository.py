@@ -1,0 +1,488 @@
+"""The canary: every use of DVC's internals, by name; and what Repository promises, with the real DVC.
+
+When DVC is upgraded, the cases that fail name what moved: read it, adapt pipeline/dvc_repository.py, and
+put into the table what the failure shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dvc
+import dvc.dependency.param
+import dvc.rwlock
+import dvc_data.callbacks
+import pytest
+from dvc.repo import Repo
+
+from pipeline.dvc_repository import Repository, Step
+from pipeline.errors import RecastError
+from pipeline.events import State
+from tests.pipeline import drive
+from tests.pipeline.conftest import ROOT
+from tests.pipeline.drive import copies, lay, run, stage, started, wait_until
+
+MODULE = ROOT / "pipeline/dvc_repository.py"
+
+# what the module takes from DVC's modules -> its parameters, or what it is
+IMPORTED: dict[str, str] = {
+    "dvc.dependency.base:Dependency": "class(Output)",
+    "dvc.dependency.param": "module",
+    "dvc.dependency.param:MissingParamsError": "class(DvcException)",
+    "dvc.dependency.param:ParamsDependency": "class(Dependency)",
+    "dvc.dependency.param:load_path": "(fs_path, fs, **kwargs)",
+    "dvc.exceptions:CheckoutError": "class(DvcException)",
+    "dvc.exceptions:DownloadError": "class(FileTransferError)",
+    "dvc.exceptions:DvcException": "class(Exception)",
+    "dvc.fs:HTTPFileSystem": "class(FileSystem)",
+    "dvc.lock:LockError": "class(DvcException)",
+    "dvc.output:Output": "class(object)",
+    "dvc.progress": "module",
+    "dvc.repo.reproduce:collect_stages": "(repo, targets, recursive=False, glob=False)",
+    "dvc.repo.reproduce:get_active_graph": "(graph)",
+    "dvc.repo.reproduce:plan_repro": "(graph, stages=None, pipeline=False, downstream=False)",
+    "dvc.repo:Repo": "class(object)",
+    "dvc.rwlock": "module",
+    "dvc.rwlock:rwlock": "(tmp_dir, fs, cmd, read, write, hardlink)",
+    "dvc.stage.cache:RunCacheNotFoundError": "class(DvcException)",
+    "dvc.stage.cache:_can_hash": "(stage)",
+    "dvc.stage.cache:_get_cache_hash": "(cache, key=False)",
+    "dvc.stage.cache:_get_stage_hash": "(stage)",
+    "dvc.stage.run:_make_cmd": "(executable, cmd)",
+    "dvc.stage.run:get_executable": "()",
+    "dvc.stage.run:prepare_kwargs": "(stage, run_env=None)",
+    "dvc.stage.serialize:to_lockfile": "(stage, **kwargs)",
+    "dvc.stage.serialize:to_single_stage_lockfile": "(stage, **kwargs)",
+    "dvc_data.callbacks": "module",
+    "dvc_data.hashfile.hash_info:HashInfo": "class(object)",
+    "dvc_data.hashfile.meta:Meta": "class(object)",
+    "dvc_data.hashfile.tree:Tree": "class(HashFile)",
+    "dvc_objects.errors:ObjectFormatError": "class(Exception)",
+    "dvc_objects.fs.generic:test_links": "(links, from_fs, from_path, to_fs, to_path)",
+}
+
+# what it uses of DVC's objects, by the names it gives them -> the parameters, or the type
+USED: dict[str, str] = {
+    "bars.logger.setLevel": "(level)",
+    "dep.def_path": "str",
+    "dep.exists": "bool",
+    "dep.fs_path": "str",
+    "dep.get_hash": "()",
+    "dep.hash_info.value": "dict",
+    "dep.hash_name": "str",
+    "dep.params": "list",
+    "dep.protocol": "str",
+    "dep.read_params": "(flatten=True, **kwargs)",
+    "graph.successors": "(n)",
+    "out.cache.oid_to_path": "(oid)",
+    "out.can_push": "bool",
+    "out.fs_path": "str",
+    "out.get_obj": "(filter_info=None, **kwargs)",
+    "out.hash_info.isdir": "bool",
+    "out.hash_info.value": "str",
+    "out.is_metric": "bool",
+    "out.is_plot": "bool",
+    "out.meta": "Meta",
+    "out.persist": "bool",
+    "out.use_cache": "bool",
+    "remote.fs.exists": "(path, callback=<fsspec.callbacks.NoOpCallback object>, batch_size=None)",
+    "remote.fs.find": "(path, prefix=False, batch_size=None, **kwargs)",
+    "remote.fs.fs.cat_file": "(path, start=None, end=None, **kwargs)",
+    "remote.fs.get_file": "(from_info, to_info, callback=<fsspec.callbacks.NoOpCallback object>, **kwargs)",
+    "remote.fs.join": "(*parts)",
+    "remote.fs.name": "(path)",
+    "remote.fs.pipe_file": "(path, value, **kwargs)",
+    "remote.fs.protocol": "str",
+    "remote.fs.remove": "(path, recursive=False, **kwargs)",
+    "remote.odb": "LocalHashFileDB",
+    "remote.path": "str",
+    "repo._lock_depth": "int",
+    "repo._reset": "()",
+    "repo.cache.legacy.path": "str",
+    "repo.cache.local.cache_types": "list",
+    "repo.cache.local.path": "str",
+    "repo.close": "()",
+    "repo.cloud.get_remote": "(name=None, command='<command>')",
+    "repo.cloud.get_remote_odb": "(name=None, command='<command>', hash_name='md5')",
+    "repo.config": "Config",
+    "repo.dvcignore.walk": "(fs, path, **kwargs)",
+    "repo.fs": "LocalFileSystem",
+    "repo.index.graph": "DiGraph",
+    "repo.index.stages": "list",
+    "repo.lock._friendly": "bool",
+    "repo.lock.lock": "()",
+    "repo.lock.lockfile": "str",
+    "repo.lock.unlock": "()",
+    "repo.pull": (
+        "(targets=None, jobs=None, remote=None, all_branches=False, with_deps=False, all_tags=False, force=False, "
+        "recursive=False, all_commits=False, run_cache=False, glob=False, allow_missing=False)"
+    ),
+    "repo.scm_context.track_file": "(paths=None)",
+    "repo.stage_cache.cache_dir": "str",
+    "repo.stage_cache.restore": "(stage, run_cache=True, pull=False, dry=False)",
+    "repo.stage_cache.save": "(stage)",
+    "repo.tmp_dir": "str",
+    "stage.addressing": "str",
+    "stage.always_changed": "bool",
+    "stage.changed": "(allow_missing=False, upstream=None)",
+    "stage.changed_outs": "(allow_missing=False)",
+    "stage.cmd.splitlines": "(keepends=False)",
+    "stage.commit": "(allow_missing=False, filter_info=None, **kwargs)",
+    "stage.compute_md5": "()",
+    "stage.deps": "list",
+    "stage.dump": "(**kwargs)",
+    "stage.dvcfile.lockfile_contents.get": "(key, default=None)",
+    "stage.frozen": "bool",
+    "stage.is_callback": "bool",
+    "stage.is_data_source": "bool",
+    "stage.md5": "NoneType",
+    "stage.name": "str",
+    "stage.outs": "list",
+    "stage.params": "list",
+    "stage.path": "str",
+    "stage.remove_outs": "(ignore_remove=False, force=False)",
+    "stage.reproduce": "(interactive=False, **kwargs)",
+    "stage.save_deps": "(allow_missing=False)",
+    "stage.save_outs": "(allow_missing=False)",
+    "stage.wdir": "str",
+}
+
+# it does in steps what these do in one, and passes over what they look up: their code, as a digest
+TAKEN_APART: dict[str, str] = {
+    "dvc.dependency.param:read_param_file": "710593e1b78d",
+    "dvc.dvcfile:Lockfile.dump_stages": "be78a3c7bd28",
+    "dvc.repo.reproduce:_reproduce": "c763611bd0ef",
+    "dvc.repo.reproduce:_reproduce_stage": "32cb1baa118f",
+    "dvc.repo.reproduce:reproduce": "290e8114b421",
+    "dvc.repo:lock_repo": "77da8142ad03",
+    "dvc.rwlock:rwlock": "e8e87c10cc64",
+    "dvc.stage.cache:StageCache.pull": "30c08ec77084",
+    "dvc.stage.cache:StageCache.restore": "c7e43f44087e",
+    "dvc.stage.cache:StageCache.save": "49b8f5c04149",
+    "dvc.stage.cache:StageCache.transfer": "b17b3e5ad4ab",
+    "dvc.stage.decorators:rwlocked": "2f9910ef188b",
+    "dvc.stage.run:_run": "4ee9956e4314",
+    "dvc.stage.run:cmd_run": "d2696e63976b",
+    "dvc.stage.run:run_stage": "d4b66f275003",
+    "dvc.stage:Stage.reproduce": "a4fd0ff85381",
+    "dvc.stage:Stage.run": "d0e5527866ee",
+    "dvc.stage:Stage.save": "277cc65d776c",
+}
+
+# the names by which the module calls DVC's objects
+_ROOTS = ("stage", "out", "dep", "graph", "remote", "repo", "bars")
+
+
+def imported() -> set[str]:
+    """Every name of DVC's modules that the module imports, or reaches through an imported module."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULE.read_text())):
+        if isinstance(node, ast.ImportFrom) and re.match(r"dvc(_\w+)?(\.|$)", node.module or ""):
+            found |= {f"{node.module}:{alias.name}" for alias in node.names}
+        if isinstance(node, ast.Import):
+            found |= {
+                alias.name for alias in node.names if alias.name.split(".")[0] in ("dvc", "dvc_data", "dvc_objects")
+            }
+        if isinstance(node, ast.Attribute) and (names := _chain(node))[:1] == ["dvc"]:
+            with contextlib.suppress(ImportError):
+                if hasattr(importlib.import_module(".".join(names[:-1])), names[-1]):
+                    found.add(f"{'.'.join(names[:-1])}:{names[-1]}")
+    return {name for name in found if ":" not in name or not inspect.ismodule(_imported(name))}
+
+
+def used() -> set[str]:
+    """Every attribute that the module uses of what it has from DVC, such as `repo.lock.unlock`."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULE.read_text())):
+        if isinstance(node, ast.Attribute) and (names := _chain(node)):
+            shown = ".".join(names)
+            shown = re.sub(r"^self\._repo\b", "repo", shown)
+            shown = re.sub(r"^(self|step)\.stage\b", "stage", shown)
+            if shown.split(".")[0] in _ROOTS and "." in shown:
+                found.add(shown)
+    # of `a.b.c` the whole, not `a.b`
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+
+
+def _chain(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.Attribute):
+        return [*before, node.attr] if (before := _chain(node.value)) else []
+    return [node.id] if isinstance(node, ast.Name) else []
+
+
+def _imported(name: str) -> Any:
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in filter(None, path.split(".")):
+        found = getattr(found, part)
+    return found
+
+
+def describe(thing: Any) -> str:
+    """What a caller relies on: the parameters of what is called, a class's bases, the type of what is read."""
+    if inspect.isclass(thing):
+        return f"class({', '.join(base.__name__ for base in thing.__bases__)})"
+    if not callable(thing) or not inspect.isroutine(thing):
+        return type(thing).__name__
+    parameters = inspect.signature(thing).parameters.values()
+    shown = ", ".join(str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters)
+    return f"({re.sub(r' at 0x[0-9a-f]+', '', shown)})"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """One of each of DVC's objects, of a stage that has run."""
+    place = tmp_path_factory.mktemp("live")
+    root = lay(
+        place / "repository", {"src": "x\n", "params.yaml": "a: 1\n"}, {"one": copies("one", ["src"], params=["a"])}
+    )
+    (root / ".dvc/config").write_text(f"[core]\n    remote = r\n['remote \"r\"']\n    url = {place / 'remote'}\n")
+    drive.repro(root)
+    with contextlib.chdir(root), contextlib.closing(Repo()) as repo:
+        one = next(iter(repo.index.stages))
+        yield {
+            "repo": repo,
+            "bars": dvc_data.callbacks,
+            "stage": one,
+            "out": one.outs[0],
+            "dep": next(dep for dep in one.deps if dep.def_path == "params.yaml"),
+            "graph": repo.index.graph,
+            "remote": repo.cloud.get_remote(),
+        }
+
+
+def test_dvc_is_the_pinned_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pin = next(name for name in project["dependencies"] if name.startswith("dvc=="))
+    assert pin == f"dvc=={dvc.__version__}"
+
+
+def test_every_use_of_dvc_has_a_case_here():
+    """A case of every use, and no case of what is used no more."""
+    now, known = imported() | used(), set(IMPORTED) | set(USED)
+    assert not now - known, "pipeline/dvc_repository.py uses what has no row in the tables above"
+    assert not known - now, "the tables above have rows for what pipeline/dvc_repository.py does not use"
+
+
+@pytest.mark.parametrize("name", sorted(IMPORTED))
+def test_what_is_imported_is_what_it_was(name):
+    try:
+        now = describe(_imported(name))
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"DVC moved {name}, which pipeline/dvc_repository.py imports: {error}")
+    assert now == IMPORTED[name], f"DVC changed {name}, which pipeline/dvc_repository.py calls"
+
+
+@pytest.mark.parametrize("name", sorted(USED))
+def test_what_is_used_of_dvcs_objects_is_what_it_was(name, live):
+    first, *path = name.split(".")
+    found = live[first]
+    for part in path:
+        assert hasattr(found, part), f"DVC moved {name}, which pipeline/dvc_repository.py uses: no '{part}'"
+        found = getattr(found, part)
+    assert describe(found) == USED[name], f"DVC changed {name}, which pipeline/dvc_repository.py uses"
+
+
+@pytest.mark.parametrize("name", sorted(TAKEN_APART))
+def test_what_is_done_in_steps_is_done_by_dvc_as_it_was(name):
+    try:
+        code = inspect.getsource(_imported(name))
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"DVC moved {name}, which pipeline/dvc_repository.py takes apart: {error}")
+    now = hashlib.sha256(code.encode()).hexdigest()[:12]
+    assert now == TAKEN_APART[name], (
+        f"DVC changed the code of {name}: see whether pipeline/dvc_repository.py must follow"
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [("dvc.stage.decorators", "rwlock"), ("dvc.dependency.param", "load_path")],
+    ids=["rwlock", "load_path"],
+)
+def test_what_is_replaced_while_a_run_goes_on_is_looked_up_when_it_is_called(where, name, live, monkeypatch):
+    called = []
+    place = dvc.rwlock if name == "rwlock" else dvc.dependency.param
+    original = getattr(place, name)
+    monkeypatch.setattr(place, name, lambda *a, **k: called.append(name) or original(*a, **k))
+    with live["repo"].lock:
+        live["stage"].changed()
+    assert called, f"{where} does not look up {name} any more when it is called, so replacing it has no effect"
+
+
+# -- Repository
+
+
+@contextlib.contextmanager
+def opened(root: Path) -> Iterator[tuple[Repository, list[str]]]:
+    said: list[str] = []
+    with contextlib.chdir(root), contextlib.closing(Repository(root, said.append)) as repository:
+        yield repository, said
+
+
+@contextlib.contextmanager
+def claimed(root: Path) -> Iterator[list[Step]]:
+    with opened(root) as (repository, _):
+        with repository.locked():
+            steps = repository.steps(["dvc.yaml"])
+            assert repository.claim(steps)
+        try:
+            yield steps
+        finally:
+            with repository.locked():
+                repository.release()
+
+
+def native(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    files = {"src": "x\n", "params.yaml": "a: 1\nb: 2\n"}
+    return lay(tmp_path, files, {"one": copies("one", ["src"], params=["a"]), "two": copies("two", ["one"])})
+
+
+def test_what_a_run_uses_is_busy_for_other_commands_and_free_afterwards(root):
+    with claimed(root):
+        for arguments in (["repro"], ["status"]):
+            refused = native(root, *arguments)
+            assert refused.returncode != 0 and "is busy" in refused.stderr, refused
+    assert not started(root)
+    assert native(root, "repro").returncode == 0 and "up to date" in native(root, "status").stdout
+
+
+def test_the_list_of_what_is_busy_stays_readable(root):
+    with claimed(root):
+        held = json.loads((root / ".dvc/tmp/rwlock").read_text())
+        assert {Path(path).name for path in held["write"]} == {"one", "two"}
+        assert {Path(path).name for path in held["read"]} == {"src", "params.yaml", "one"}
+    assert not any(json.loads((root / ".dvc/tmp/rwlock").read_text()).values())
+    assert not list((root / ".dvc/tmp").glob("*.new"))
+
+
+def test_what_a_killed_process_claimed_is_free(root):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    entry = {"pid": int(gone.stdout), "cmd": "dvc repro"}
+    (root / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(root / "one"): entry}, "read": {}}))
+    assert run(root).named(State.DONE) == {"one", "two"}
+
+
+def holding(seconds: float, code: str) -> list[str]:
+    return [sys.executable, "-c", f"import time, sys\nfrom dvc.repo import Repo\n{code.format(seconds=seconds)}"]
+
+
+def test_a_run_waits_for_another_command_and_says_for_which(root):
+    code = "with Repo().lock:\n print('held', flush=True)\n time.sleep({seconds})"
+    with subprocess.Popen(holding(5, code), cwd=root, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "held\n"
+        ours = run(root)
+    assert ours.named(State.DONE) == {"one", "two"}
+    assert any(text.startswith("waiting for '") and f"(process {other.pid})" in text for text in ours.messages)
+
+
+def test_a_run_waits_for_a_repro_on_the_same_files_and_does_not_do_again_what_that_did(tmp_path):
+    wait = "while test ! -e .dvc/tmp/go; do sleep 0.05; done; echo x > one"
+    # the run-cache does not know it: only dvc.lock says that it is done
+    stages = {"one": stage("one", wait, ["src"], [{"one": {"cache": False}}])}
+    root = lay(tmp_path, {"src": "x\n"}, stages)
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q"], cwd=root) as other:
+        wait_until(lambda: started(root)["one"] == 1, "the stage began")
+
+        def let_go() -> None:
+            time.sleep(1.0)
+            (root / ".dvc/tmp/go").touch()
+
+        threading.Thread(target=let_go).start()
+        ours = run(root)
+        assert other.wait(drive.PATIENCE) == 0
+    assert any(f"PID {other.pid}" in text and "uses the same files" in text for text in ours.messages), ours.messages
+    assert ours.named(State.UP_TO_DATE) == {"one"} and started(root)["one"] == 1
+
+
+def test_a_claim_that_waits_survives_a_command_that_holds_the_lock_for_long(root):
+    code = (
+        "from dvc.rwlock import rwlock\nrepo = Repo()\n"
+        "with repo.lock:\n claim = rwlock(repo.tmp_dir, repo.fs, 'x', [], ['{root}/one'], False); claim.__enter__()\n"
+        "print('held', flush=True); time.sleep(1)\n"
+        "with repo.lock:\n time.sleep({{seconds}}); claim.__exit__(None, None, None)"
+    )
+    command = holding(5, code.format(root=root))
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "held\n"
+        ours = run(root)
+    assert ours.named(State.DONE) == {"one", "two"}
+
+
+def test_two_runs_at_once_do_everything_once(root):
+    with drive.running(root) as one, drive.running(root) as two:
+        assert (one.end(), two.end()) == (0, 0), (one.noise, two.noise)
+    assert set(started(root).values()) == {1} and drive.status(root) == {}
+
+
+def test_two_runs_of_different_stages_both_keep_what_they_did(tmp_path):
+    stages = {f"s{i}": copies(f"s{i}", ["src"]) for i in range(10)}
+    root = lay(tmp_path, {"src": "x\n"}, stages)
+    names = sorted(stages)
+    with drive.running(root, 2, *names[:5]) as one, drive.running(root, 2, *names[5:]) as two:
+        assert (one.end(), two.end()) == (0, 0), (one.noise, two.noise)
+    assert set(drive.locks(root)["dvc.lock"]["stages"]) == set(stages)
+    assert drive.status(root) == {} and set(started(root).values()) == {1}
+
+
+def test_a_params_file_is_parsed_once_and_an_edit_is_noticed(tmp_path, monkeypatch):
+    stages = {f"s{i}": copies(f"s{i}", ["src"], params=["a"]) for i in range(5)}
+    root = lay(tmp_path, {"src": "x\n", "params.yaml": "a: 1\n"}, stages)
+    parsed = []
+    original = dvc.dependency.param.load_path
+    monkeypatch.setattr("pipeline.dvc_repository._load_path", lambda *a, **k: parsed.append(a) or original(*a, **k))
+    assert run(root).named(State.DONE) == set(stages) and len(parsed) == 1
+    (root / "params.yaml").write_text("a: 2\n")
+    assert run(root).named(State.DONE) == set(stages) and len(parsed) == 2
+    assert drive.locks(root)["dvc.lock"]["stages"]["s0"]["params"] == {"params.yaml": {"a": 2}}
+
+
+def test_what_is_edited_while_the_stage_runs_is_not_what_it_read(tmp_path):
+    edits = "cat src > one; test -e .dvc/tmp/edited || echo edited > src; touch .dvc/tmp/edited"
+    root = lay(tmp_path, {"src": "first\n"}, {"one": stage("one", edits, ["src"], ["one"])})
+    assert run(root).named(State.DONE) == {"one"}
+    assert (root / "one").read_text() == "first\n"
+    read = drive.locks(root)["dvc.lock"]["stages"]["one"]["deps"][0]["md5"]
+    assert read == hashlib.md5(b"first\n", usedforsecurity=False).hexdigest()
+    assert list(drive.status(root)) == ["one"]
+    assert run(root).named(State.DONE) == {"one"} and (root / "one").read_text() == "edited\n"
+    assert drive.status(root) == {}
+
+
+def test_what_dvc_refuses_is_said_without_a_traceback(tmp_path):
+    root = lay(tmp_path, {"src": "x\n", "dvc.yaml": "stages:\n  one: {cmd: x, dep: [src]}\n"})
+    with pytest.raises(RecastError, match=r"dvc: .*dvc\.yaml.* validation failed"):
+        run(root)
+    with pytest.raises(RecastError, match="nowhere"):
+        run(lay(tmp_path / "other", {"src": "x\n"}, {"one": copies("one", ["src"])}), ["nowhere"])
+
+
+def test_the_environment_of_a_command_is_what_dvc_gives_it(tmp_path):
+    root = lay(tmp_path, {"src": "x\n"}, {"one": stage("one", "env | grep ^DVC_ | sort > one", ["src"], ["one"])})
+    run(root)
+    ours = (root / "one").read_text()
+    assert f"DVC_ROOT={root}\n" in ours and "DVC_STAGE=one\n" in ours
+    assert drive.repro(root, ["one"], force=True) and (root / "one").read_text() == ours
+    assert os.environ.get("DVC_STAGE") is None
