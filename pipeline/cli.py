@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pipeline import arguments, up_to_date
 from pipeline.display import make_display
 from pipeline.errors import Exit, RecastError, RecipeError
-from pipeline.events import Changed, Ended, Planned, Progress, State
+from pipeline.events import Changed, Ended, Event, Planned, Progress, State
 from pipeline.layout import GUARD, RECIPES, find_root
 
 if TYPE_CHECKING:
@@ -185,17 +185,33 @@ def _run(options: argparse.Namespace) -> Exit:
 
     chosen = Options(options.jobs, options.force, options.keep_going, options.pull, options.retries)
     with Interrupts() as interrupts, make_display(sys.stdout, json=options.json) as display:
+
+        def show(event: Event) -> None:
+            try:
+                display.show(event)
+            except BrokenPipeError:
+                # as where make is piped into head: nobody looks any more, so the run stops in order
+                _write_nowhere()
+                interrupts.ask()
+
         outcome = run(
             root,
             Request(**request),
             chosen,
-            display.show,
+            show,
             interrupts,
             warm=not options.cold,
             timeout=options.timeout,
         )
     _show_tables(options, outcome.tables.items())
     return Exit.STAGE_FAILED if outcome.result.failed else Exit.DONE
+
+
+def _write_nowhere() -> None:
+    """Let what is still printed vanish: the reader of standard output has gone away."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _show_tables(options: argparse.Namespace, tables: Iterable[tuple[str, Sequence[Sequence[str]]]]) -> None:

@@ -178,36 +178,34 @@ class Repository:
         """Tell other DVC processes that this one reads and writes these steps' files, until `release`.
 
         One claim for the whole run, under the key that DVC's own calls use: what they claim on the way is
-        then already held, and costs nothing. Call it while `locked`. False if a `dvc repro` has one of the
-        files: then it has waited a moment, in which that may have changed what the steps are; ask for them anew.
+        then already held, and costs nothing. Call it while `locked`. False, with nothing claimed, if it had to wait
+        for a `dvc repro` that has one of the files: that may have changed what the steps are; ask for them anew.
         """
         reads = {dep.fs_path for step in steps for dep in step.stage.deps if dep.protocol == "local"}
         writes = {out.fs_path for step in steps for out in step.stage.outs}
         by_hardlink = self._repo.config["core"].get("hardlink_lock", False)
-        held = contextlib.ExitStack()
-        try:
-            held.enter_context(
-                dvc.rwlock.rwlock(
-                    self._repo.tmp_dir,
-                    _AtomicFiles(self._repo.fs),
-                    " ".join(sys.argv),
-                    [*reads],
-                    [*writes],
-                    by_hardlink,
-                )
-            )
-        except LockError as error:
-            # a path and its blockers, one a line: `  (PID 12): dvc repro`
-            blocker = next((line.strip() for line in str(error).splitlines() if "(PID" in line), "")
+        key, files = " ".join(sys.argv), _AtomicFiles(self._repo.fs)
+        waited = False
+        while True:
+            held = contextlib.ExitStack()
+            try:
+                held.enter_context(dvc.rwlock.rwlock(self._repo.tmp_dir, files, key, [*reads], [*writes], by_hardlink))
+                break
+            except LockError as error:
+                # a path and its blockers, one a line: `  (PID 12): dvc repro`
+                blocker = next((line.strip() for line in str(error).splitlines() if "(PID" in line), "")
             if blocker != self._blocker:
                 self._say(f"waiting for {blocker or 'another DVC command'}, which uses the same files")
                 self._blocker = blocker
+            waited = True
             self._repo.lock.unlock()  # or the one we wait for could never finish
             try:
                 time.sleep(0.5)
                 self._waits()
             finally:
                 self._lock()
+        if waited:
+            held.close()
             return False
         original = dvc.rwlock.rwlock
         dvc.rwlock.rwlock = lambda *_: contextlib.nullcontext()  # held by us already

@@ -130,15 +130,19 @@ class Interrupts:
         finally:
             self._at_once = False
 
+    def ask(self) -> None:
+        """Stop as if a first Ctrl-C had come."""
+        self.asked = True
+        for call in self._then:
+            call()
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             # what this process started ends when it does: workers see their input close, the watchdog kills the rest
             with contextlib.suppress(OSError):
                 os.write(2, b"\x1b[?25h\nrecast: killed; what had finished is kept\n")
             os._exit(Exit.INTERRUPTED)
-        self.asked = True
-        for call in self._then:
-            call()
+        self.ask()
         if self._at_once:
             raise KeyboardInterrupt
 
@@ -172,18 +176,18 @@ class Executor:
         `sources` is how things looked before dvc.yaml was made; the result's evidence builds on it.
         """
         started = time.monotonic()
-        evidence = None
+        evidence, interrupted = None, False
         with self.repository.locked():
             while True:
                 steps = self.repository.steps(targets)
                 self._prepare(steps)
                 if self.repository.claim(steps):
                     break
+        try:
             self.show(Planned(tuple(self.tasks[step.name].title for step in steps)))
             if sources:
-                self.repository.add_evidence(sources, steps)
-        interrupted = False
-        try:
+                with self.repository.locked():
+                    self.repository.add_evidence(sources, steps)
             if self.options.pull:
                 with self.repository.locked(), self.interrupts.at_once():
                     self.repository.pull(steps)

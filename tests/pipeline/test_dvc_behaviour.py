@@ -328,6 +328,19 @@ def test_a_second_recast_run_waits_and_says_for_whom(repository):
         run.wait(timeout=60)
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["lines", "json"])
+def test_a_run_whose_reader_goes_away_stops_in_order(repository, form):
+    edit(repository, "epochs: 2", "epochs: 100000")
+    run = subprocess.Popen(["./recast", "run", "tiny", *form], cwd=repository, stdout=subprocess.PIPE, text=True)
+    assert run.stdout and "planned" in run.stdout.readline()
+    run.stdout.close()
+    assert run.wait(timeout=120) == 130
+    edit(repository, "epochs: 100000", "epochs: 2")
+    # nothing is claimed any more
+    assert "busy" not in call(repository, ".venv/bin/dvc", "status", "tiny").stderr
+    repro(repository)
+
+
 @pytest.mark.parametrize("to_all", [True, False], ids=["Ctrl-C in a terminal", "a signal to recast alone"])
 def test_an_interrupted_recast_run_leaves_no_process_and_the_next_run_completes(repository, to_all):
     with training(repository, "./recast", "run", "tiny") as run:
