@@ -105,19 +105,19 @@ def _plan(options: argparse.Namespace) -> Exit:
     root, plan = _plan_of(options)
     states: dict[str, str] = {}
     if not options.no_status:
-        states = _states(root, plan, list(plan.recipes), "or add --no-status")
+        states = _states(root, plan, "or add --no-status")
     render = {"text": views.as_text, "json": views.as_json, "mermaid": views.as_mermaid}[options.format]
     print(render(plan, states))
     return Exit.DONE
 
 
-def _states(root: Path, plan: Plan, targets: Sequence[str], otherwise: str = "") -> dict[str, str]:
-    """What would run, by stage; DVC is asked, so dvc.yaml must be current."""
+def _states(root: Path, plan: Plan, otherwise: str = "") -> dict[str, str]:
+    """What a run would do, by stage; DVC is asked, so dvc.yaml must be current."""
     from pipeline import environments, running
 
     _refuse_stale(root, otherwise)
     environments.device(root)
-    return running.states(root, plan, targets)
+    return running.states(root, plan)
 
 
 def _refuse_stale(root: Path, otherwise: str = "") -> None:
@@ -233,10 +233,8 @@ def _dry_run(root: Path, options: argparse.Namespace) -> Exit:
 
     plan = make_plan(root)
     targets = running.dvc_names(plan, running.Request(tuple(options.recipes), options.target, options.stage))
-    states = _states(root, plan, targets)
-    if options.force:
-        states = dict.fromkeys(states, views.WOULD_RUN)
-    part = running.needed(plan, targets)
+    part = running.needed(plan, options.recipes, targets)
+    states = dict.fromkeys(part.stages, views.WOULD_RUN) if options.force else _states(root, part)
     print(views.as_json(part, states) if options.json else views.as_text(part, states))
     return Exit.DONE
 

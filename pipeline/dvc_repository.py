@@ -15,6 +15,7 @@ import copy
 import io
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ import dvc.progress
 import dvc.rwlock
 import dvc_data.callbacks
 import psutil
+from dvc.config import NoRemoteError
 from dvc.dependency.base import Dependency
 from dvc.dependency.param import MissingParamsError, ParamsDependency
 from dvc.exceptions import DvcException
@@ -137,9 +139,12 @@ class Repository:
         self._write_seconds = 0.0
         self._claim: contextlib.ExitStack | None = None
         self._blocker = ""
+        self._narrowed = time.monotonic()
         _quieten(say)
         with _readable_errors():
             self._repo = Repo(str(root))
+        # what DVC's own calls would claim, `claim` has claimed before
+        dvc.rwlock.rwlock = lambda *_: contextlib.nullcontext()
         self._repo.lock._friendly = False  # who is waited for is said by `locked`
 
     # -- locks
@@ -171,15 +176,15 @@ class Repository:
     def _lock_holder(self) -> str:
         with contextlib.suppress(OSError, ValueError, psutil.Error):
             pid = int(Path(self._repo.lock.lockfile).read_text(encoding="utf-8").split()[0])
-            return f"'{' '.join(psutil.Process(pid).cmdline()[-3:])}' (process {pid})"
+            return _named(pid, " ".join(psutil.Process(pid).cmdline()))
         return "another DVC command"
 
     def claim(self, steps: Sequence[Step]) -> bool:
         """Tell other DVC processes that this one reads and writes these steps' files, until `release`.
 
-        One claim for the whole run, under the key that DVC's own calls use: what they claim on the way is
-        then already held, and costs nothing. Call it while `locked`. False, with nothing claimed, if it had to wait
-        for a `dvc repro` that has one of the files: that may have changed what the steps are; ask for them anew.
+        One claim for all of them: DVC would make several for each, and read and write its list every time. Call it
+        while `locked`. False, with nothing claimed, if it had to wait for a `dvc repro` that has one of the files:
+        that may have changed what the steps are; ask for them anew.
         """
         reads = {dep.fs_path for step in steps for dep in step.stage.deps if dep.protocol == "local"}
         writes = {out.fs_path for step in steps for out in step.stage.outs}
@@ -189,13 +194,14 @@ class Repository:
         while True:
             held = contextlib.ExitStack()
             try:
-                held.enter_context(dvc.rwlock.rwlock(self._repo.tmp_dir, files, key, [*reads], [*writes], by_hardlink))
+                held.enter_context(_rwlock(self._repo.tmp_dir, files, key, [*reads], [*writes], by_hardlink))
                 break
             except LockError as error:
                 # a path and its blockers, one a line: `  (PID 12): dvc repro`
-                blocker = next((line.strip() for line in str(error).splitlines() if "(PID" in line), "")
+                found = re.search(r"\(PID (\d+)\): (.*)", str(error))
+                blocker = _named(int(found[1]), found[2]) if found else "another DVC command"
             if blocker != self._blocker:
-                self._say(f"waiting for {blocker or 'another DVC command'}, which uses the same files")
+                self._say(f"waiting for {blocker}, which uses the same files")
                 self._blocker = blocker
             waited = True
             self._repo.lock.unlock()  # or the one we wait for could never finish
@@ -207,11 +213,18 @@ class Repository:
         if waited:
             held.close()
             return False
-        original = dvc.rwlock.rwlock
-        dvc.rwlock.rwlock = lambda *_: contextlib.nullcontext()  # held by us already
-        held.callback(setattr, dvc.rwlock, "rwlock", original)
         self._claim = held
         return True
+
+    def narrow(self, steps: Callable[[], Sequence[Step]]) -> None:
+        """Now and then, claim no more than what these steps need any longer; call it while `locked`."""
+        if self._claim and time.monotonic() - self._narrowed > max(
+            _LOCK_GAP_SECONDS, self._write_seconds / _LOCK_SHARE
+        ):
+            # nobody can claim anything in between: for that they need the lock
+            self.release()
+            self.claim(steps())
+            self._narrowed = time.monotonic()
 
     def release(self) -> None:
         """Give the claim back; call it while `locked`."""
@@ -248,7 +261,10 @@ class Repository:
             return bool(step.stage.changed())
 
     def stale(self, steps: Sequence[Step]) -> dict[str, bool]:
-        """For each step whether it, or one that it reads, directly or not, has changed. Writes nothing."""
+        """For each step whether it, or one that it reads, directly or not, has changed. Writes nothing.
+
+        Claims nothing either: a step that another process runs just now is stale.
+        """
         found: dict[str, bool] = {}
         for step in steps:
             found[step.name] = any(found[read] for read in step.reads) or self.is_changed(step)
@@ -364,6 +380,17 @@ class Repository:
         """Remove the outputs, as `dvc repro` does before it runs or restores a stage."""
         with _readable_errors():
             step.stage.remove_outs(ignore_remove=False, force=False)
+
+    def require_remote(self) -> None:
+        """RecastError unless there is a remote to pull from."""
+        with _readable_errors():
+            try:
+                self._repo.cloud.get_remote(None, "run --pull")
+            except NoRemoteError:
+                raise RecastError(
+                    "there is no DVC remote to pull from",
+                    "add one ('dvc remote add --default NAME WHERE'), or drop --pull",
+                ) from None
 
     def restore(self, step: Step, *, pull: bool = False) -> bool:
         """Check the result out if the cache, or with `pull` the remote, has one for what the stage reads now."""
@@ -481,6 +508,7 @@ class Repository:
 
     def close(self) -> None:
         """Let go of DVC's databases."""
+        dvc.rwlock.rwlock = _rwlock
         self._repo.close()
 
 
@@ -505,6 +533,14 @@ def _after(graph: Any, planned: Sequence[Any]) -> dict[str, set[str]]:
                 first, second = sorted((stage, read), key=position.__getitem__)
                 found[second.addressing].add(first.addressing)
     return found
+
+
+def _named(pid: int, command: str) -> str:
+    """Another process as its user would know it."""
+    names = {"pipeline": "recast", "dvc": "dvc", "recast": "recast"}
+    pattern = r"^.*?(?:/(pipeline|dvc)/__main__\.py|-m (pipeline|dvc)|/bin/(dvc|recast))(?= |$)"
+    short = re.sub(pattern, lambda found: names[found[found.lastindex or 0]], command)
+    return f"'{short}' (process {pid})"
 
 
 def _commands(stage: Any) -> tuple[str, ...]:
@@ -565,6 +601,7 @@ def _parsed_once() -> Iterator[None]:
 
 
 _load_path = dvc.dependency.param.load_path
+_rwlock = dvc.rwlock.rwlock
 _parsed: dict[str, tuple[object, Any]] = {}
 
 
@@ -601,7 +638,10 @@ def _quieten(say: Callable[[str], None]) -> None:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            say(f"dvc: {record.getMessage()}")
+            text = record.getMessage()
+            # of a killed run's claims, which it has removed: nothing to do, and one for each file
+            if "Auto removed it from the lock file" not in text:
+                say(f"dvc: {text}")
 
     logger = logging.getLogger("dvc")
     logger.handlers = [Handler(logging.WARNING)]

@@ -56,8 +56,8 @@ class Runner(Protocol):
     def settle(self, step: Step) -> bool:
         """Whether what the step will be run with is still what it was when its inputs were hashed."""
 
-    def run(self, step: Step, gpus: Sequence[str], show: Show) -> None:
-        """Run it to its end, saying that it runs.
+    def run(self, step: Step, gpus: Sequence[str], show: Show) -> float | None:
+        """Run it to its end, saying that it runs; the seconds it took, or None if all of the time counts.
 
         Raises RecastError, with nothing half-written left, if it fails or is stopped.
         """
@@ -87,6 +87,7 @@ class Result:
 class _Ended:
     name: str
     seconds: float
+    """without what came before its process began, if the runner knows it"""
     error: Exception | None
 
 
@@ -181,7 +182,12 @@ class Executor:
             while True:
                 steps = self.repository.steps(targets)
                 self._prepare(steps)
-                if self.repository.claim(steps):
+                if self.options.pull:
+                    self.repository.require_remote()
+                if not self.options.force:
+                    stale = self.repository.stale(steps)
+                    self.current.update(name for name, is_stale in stale.items() if not is_stale)
+                if self.repository.claim([step for step in steps if step.name not in self.current]):
                     break
         try:
             self.show(Planned(tuple(self.tasks[step.name].title for step in steps)))
@@ -259,6 +265,8 @@ class Executor:
         """steps that have not ended -> how many of those they wait for have not"""
         self.freed: list[str] = []
         """steps whose wait for a step that they do not depend on was the last"""
+        self.current: set[str] = set()
+        """steps that were up to date when the run began, as all that they read"""
         self.states: dict[str, State] = {}
         self.failed: dict[str, RecastError] = {}
         self.ready: list[str] = []
@@ -303,6 +311,8 @@ class Executor:
 
     def _settle(self, step: Step) -> State | None:
         """The state of a step that need not run; None if it must."""
+        if step.name in self.current:
+            return State.UP_TO_DATE
         try:
             if not step.commands:
                 done = self.repository.reproduce(step, force=self.options.force)
@@ -348,7 +358,11 @@ class Executor:
         except RecastError as error:
             self._fail(name, error, 0.0)
             return
-        gpus = self.budget.take(name, self.tasks[name].need)
+        need = self.tasks[name].need
+        if need.cpu > self.machine.cores:
+            few = f"this machine has {self.machine.cores}: it runs alone, and slower than with fewer"
+            self.show(Message(f"stage '{self.tasks[name].title}' is set to {need.cpu} threads and {few}"))
+        gpus = self.budget.take(name, need)
         self.running[name] = time.monotonic() + self.seconds[name]
         threading.Thread(target=self._run, args=(step, gpus), name=f"run {name}", daemon=True).start()
 
@@ -356,11 +370,12 @@ class Executor:
         """In the step's own thread."""
         started = time.monotonic()
         error: Exception | None = None
+        took: float | None = None
         try:
-            self.runner.run(step, gpus, self._messages.put)
+            took = self.runner.run(step, gpus, self._messages.put)
         except Exception as raised:
             error = raised
-        self._messages.put(_Ended(step.name, time.monotonic() - started, error))
+        self._messages.put(_Ended(step.name, time.monotonic() - started if took is None else took, error))
 
     def _take(self, message: _Ended | Event) -> None:
         if not isinstance(message, _Ended):
@@ -376,6 +391,7 @@ class Executor:
                     self.repository.finish(step)
                 else:
                     self.repository.clear(step)  # what is half-written
+                self.repository.narrow(lambda: [self.steps[left] for left in self.left if left != name])
         except RecastError as raised:
             error = error or raised
         if error is not None and not isinstance(error, RecastError):

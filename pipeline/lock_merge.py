@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.layout import GUARD
 from pipeline.lockfile import LOCK, read_lock, write_lock
 
 Entry = Mapping[str, Any]
@@ -147,8 +148,9 @@ def _content(item: Mapping[str, Any]) -> Any:
 
 def as_text(merged: Merged) -> str:
     """What a merge is to say, for people; empty where it settled everything."""
-    again = set(merged.runs_again)
-    lines = [f"  {finding}" for finding in merged.findings]
+    # the guard runs at every edit of a recipe, and takes no time
+    again = set(merged.runs_again) - {GUARD}
+    lines = [f"  {finding}" for finding in merged.findings if finding.stage != GUARD]
     if again:
         count = "1 stage" if len(again) == 1 else f"{len(again)} stages"
         head = f"{LOCK} is merged; {count} must run again, or come from the run-cache:"

@@ -64,7 +64,7 @@ def result_rows(root: Path, plan: Plan, recipe: str, only: str | None = None, un
             shares = [_percent(measured.get(key)) for key in ("accuracy_float", "accuracy_emitted", "agreement")]
             size = _size(measured.get("size_bytes"))
             time = _time(root, list(stages.values())) if not any(id in unfinished for id in ids.values()) else "–"
-            emitted = not any(id in unfinished for id in ids.values() if plan.stages[id].stage.emits)
+            emitted = not any(id in unfinished for id in ids.values())  # what is not verified is no result
             rows.append((target, *shares, size, time, (_artifact(plan, ids) if emitted else None) or "–"))
     return rows
 

@@ -92,28 +92,28 @@ class PlanRunner:
         self._take(plan)
         return False
 
-    def run(self, step: Step, gpus: Sequence[str], show: Show) -> None:
-        """Run the step to its end."""
+    def run(self, step: Step, gpus: Sequence[str], show: Show) -> float | None:
+        """Run the step to its end; for a stage of the plan the seconds of its own process."""
         stage = self._stage(step)
         if stage:
-            self._run_stage(stage, gpus, show)
-        elif step.name == GUARD or step.name in self.plan.recipes:
+            return self._run_stage(stage, gpus, show)
+        if step.name == GUARD or step.name in self.plan.recipes:
             show(Changed(step.name, State.RUNNING))
             if step.name == GUARD:
                 dvcfile.pass_guard(self.root, self.plan)
             else:
                 write_summary(self.root, self.plan, step.name)
-        else:
-            self._shells.run(step, gpus, show)
+            return None
+        return self._shells.run(step, gpus, show)
 
-    def _run_stage(self, stage: PlannedStage, gpus: Sequence[str], show: Show) -> None:
+    def _run_stage(self, stage: PlannedStage, gpus: Sequence[str], show: Show) -> float:
         def live(text: str, done: int | None = None, total: int | None = None) -> None:
             show(Progress(stage.id, text, done, total))
 
         environment = self._environment(stage, show)
         if warm := self._is_warm(stage):
             self._warm.add(_sharing(stage))
-        run_stage(
+        return run_stage(
             self.root,
             self.plan,
             stage,

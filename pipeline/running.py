@@ -13,6 +13,7 @@ from pipeline.dvc_repository import Repository
 from pipeline.errors import RecastError, did_you_mean
 from pipeline.events import Message, Show, State
 from pipeline.executor import Executor, Interrupts, Options, Result
+from pipeline.explain import explain
 from pipeline.layout import RECIPES
 from pipeline.lockfile import LOCK, read_lock, write_lock
 from pipeline.plan import Plan, make_plan, reachable
@@ -21,7 +22,6 @@ from pipeline.run_lock import only_run
 from pipeline.runner import PlanRunner
 from pipeline.schema import SCHEMA, render_schema
 from pipeline.stage_process import sweep
-from pipeline.views import UP_TO_DATE, WOULD_RUN
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ def run(
         finally:
             repository.close()
         unfinished = {id for id, state in result.states.items() if state in (State.FAILED, State.SKIPPED)}
-        recipes = request.recipes or tuple(plan.recipes)
-        tables = {name: result_rows(root, plan, name, request.target, unfinished) for name in recipes}
+        tables = {}
+        if request.stage is None:  # else most of what the table shows may be missing, or old
+            recipes = request.recipes or tuple(plan.recipes)
+            tables = {name: result_rows(root, plan, name, request.target, unfinished) for name in recipes}
         # nothing came out of a recipe of which no target has anything to show
         tables = {name: rows for name, rows in tables.items() if any(set(row[1:]) != {"–"} for row in rows)}
-        if request.stage:
-            tables = {}
         if result.evidence:
             memory = up_to_date.Memory(tuple(result.states), tuple(tables.items()))
             up_to_date.remember(root, asdict(request), result.evidence, memory)
@@ -155,9 +155,14 @@ def dvc_names(plan: Plan, request: Request) -> list[str]:
 
 
 def _stages(plan: Plan, recipes: Sequence[str], target: str | None, stage: str) -> list[str]:
-    address = stage if target is None or "/" in stage else f"{target}/{stage}"
     found, refusal = [], None
     for name in recipes:
+        # as it is shown everywhere
+        address = stage.removeprefix(f"{name}/")
+        if target is not None and "/" not in address:
+            address = f"{target}/{address}"
+        elif target is not None and not address.startswith(f"{target}/"):
+            raise RecastError(f"'{stage}' is no stage of target '{target}'", "drop one of --target and --stage")
         try:
             found.append(plan.find(name, address).dvc_name)
         except RecastError as error:
@@ -170,22 +175,19 @@ def _stages(plan: Plan, recipes: Sequence[str], target: str | None, stage: str) 
     return found
 
 
-def states(root: Path, plan: Plan, targets: Sequence[str]) -> dict[str, str]:
-    """For each stage that the targets need, whether it would run: it changed, or one that it reads would."""
+def states(root: Path, plan: Plan) -> dict[str, str]:
+    """What a run would do with each stage of the plan, in the words of `explain.Verdict`. Runs nothing."""
     repository = Repository(root, lambda text: None)
     try:
-        with repository.locked():
-            stale = repository.stale(repository.steps(targets))
+        return {one.stage: one.verdict.value for one in explain(repository, plan, tuple(plan.stages))}
     finally:
         repository.close()
-    ids = {stage.dvc_name: id for id, stage in plan.stages.items()}
-    return {ids[name]: WOULD_RUN if changed else UP_TO_DATE for name, changed in stale.items() if name in ids}
 
 
-def needed(plan: Plan, targets: Sequence[str]) -> Plan:
-    """The part of the plan that the targets, names in dvc.yaml, need."""
+def needed(plan: Plan, recipes: Sequence[str], targets: Sequence[str]) -> Plan:
+    """The part of the plan that the targets, names in dvc.yaml, need, shown as the recipes that were asked for."""
     ids = {stage.dvc_name: id for id, stage in plan.stages.items()}
     wanted = [id for name in targets for id in (plan.recipes[name].ids if name in plan.recipes else (ids[name],))]
     reached = reachable(wanted, lambda id: plan.stages[id].inputs.values())
     stages = {id: stage for id, stage in plan.stages.items() if id in reached}
-    return Plan(stages, {name: recipe for name, recipe in plan.recipes.items() if reached.intersection(recipe.ids)})
+    return Plan(stages, {name: recipe for name, recipe in plan.recipes.items() if not recipes or name in recipes})

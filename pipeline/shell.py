@@ -49,7 +49,7 @@ class ShellRunner:
     def ended(self, step: Step) -> None:
         """Nothing is kept for it."""
 
-    def run(self, step: Step, gpus: Sequence[str], show: Show) -> None:
+    def run(self, step: Step, gpus: Sequence[str], show: Show) -> float | None:
         """Run the step's commands one after the other, their output going to its log."""
         log = new_log(self.root, step.name.replace("/", "-").replace(":", "-"))
         shown = log.relative_to(self.root).as_posix()
@@ -74,6 +74,7 @@ class ShellRunner:
                     reason = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
                     message = f"stage '{step.name}' failed: '{command}' {reason}"
                     raise StageFailed(message, "its log says more", log=shown, tail=_tail(log))
+        return None
 
     def call(self, command: list[str], variables: Mapping[str, str], log: Path) -> int:
         """Run one command that is no step's; its exit code."""

@@ -44,6 +44,8 @@ class Outcome:
     timings: dict[str, float] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     in_traceback: bool = False
+    seconds: float = 0.0
+    """from the start of its process to its end"""
 
     def keep_line(self, line: str) -> None:
         """Remember a line for the end of a failure; of a traceback only its last line, the log has it all."""
@@ -109,11 +111,9 @@ def run_stage(
         shown = log.relative_to(root).as_posix()
         if on_log:
             on_log(shown)
-        started = time.monotonic()
         with contextlib.nullcontext(workers) if workers else Workers(root, warm=False) as starter:
             start = partial(starter.start, environment, stage.params["resources"]["cpu"], gpus, isolated=isolated)
             outcome, code = _run_process(root, stage, start, starter.release, timeout, job, log, live)
-        seconds = time.monotonic() - started
         if code or outcome.error:
             _keep_failed(root, stage, out)
             raise _failure(root, stage, outcome, code, log)
@@ -122,8 +122,8 @@ def run_stage(
         raise StageFailed(f"stage '{stage.id}' failed: {error.message}", error.remedy, shown) from error
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
-    _keep_timings(root, stage, seconds, outcome.timings)
-    return seconds
+    _keep_timings(root, stage, outcome.seconds, outcome.timings)
+    return outcome.seconds
 
 
 def _run_process(
@@ -138,6 +138,8 @@ def _run_process(
 ) -> tuple[Outcome, int]:
     outcome = Outcome()
     process = start()
+    # not what a warm process needed for its imports, which others share
+    started = time.monotonic()
     late = threading.Event()
     try:
         with log.open("w", encoding="utf-8") as file, _after(timeout, late, process.stop):
@@ -158,6 +160,7 @@ def _run_process(
                 log.relative_to(root).as_posix(),
                 tuple(outcome.tail),
             )
+        outcome.seconds = time.monotonic() - started
         return outcome, code
     finally:
         release(process)

@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+COLUMNS = ("accuracy\nfloat", "accuracy\nemitted", "agreement", "size", "time")
+
 
 def show_table(console: Console, recipe: str, rows: Sequence[Sequence[str]]) -> None:
     """Print the rows that `results.result_rows` gave.
@@ -20,15 +22,28 @@ def show_table(console: Console, recipe: str, rows: Sequence[Sequence[str]]) -> 
     if wanted <= console.width:
         console.print(table)
         return
-    console.print(_table(recipe, rows, artifacts=False))
+    narrow = _table(recipe, rows, artifacts=False)
+    if console.measure(narrow, options=console.options.update_width(1000)).maximum <= console.width:
+        console.print(narrow)
+    else:
+        _list(console, recipe, rows)
     for row in rows:
         console.print(f"{row[0]}: {row[-1]}", soft_wrap=True, highlight=False)
+
+
+def _list(console: Console, recipe: str, rows: Sequence[Sequence[str]]) -> None:
+    """The same, a line a figure, where a table would cut them."""
+    console.print(f"{recipe}: what came out")
+    for target, *figures in rows:
+        console.print(f"  {target}", highlight=False)
+        for column, figure in zip(COLUMNS, figures, strict=False):
+            console.print(f"    {column.replace(chr(10), ' ')}: {figure}", highlight=False)
 
 
 def _table(recipe: str, rows: Sequence[Sequence[str]], artifacts: bool) -> Table:
     table = Table(title=f"{recipe}: what came out", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("target", no_wrap=True)
-    for column in ("accuracy\nfloat", "accuracy\nemitted", "agreement", "size", "time"):
+    for column in COLUMNS:
         table.add_column(column, justify="right", no_wrap=True)
     if artifacts:
         table.add_column("artifact", no_wrap=True)

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from pipeline.plan import Plan
 
 WOULD_RUN = "would run"
-UP_TO_DATE = "up to date"
 
 
 def as_text(plan: Plan, states: Mapping[str, str]) -> str:
     """One line a stage, in an order that runs, below each recipe."""
     lines = []
+    room = max(map(len, states.values()), default=0)
     for recipe in plan.recipes.values():
         lines.append(recipe.name)
         ids = [id for id in plan.stages if id in recipe.ids]
         width = max((len(id) for id in ids), default=0)
         for id in ids:
             stage = plan.stages[id]
-            state = f"  {states[id]:<10}" if id in states else ""
+            state = f"  {states[id]:<{room}}" if id in states else ""
             reads = ", ".join(_shorten(read, recipe.name) for read in dict.fromkeys(stage.inputs.values()))
             shown = _shorten(id, recipe.name)
             lines.append(f"  {shown:<{width}}  {stage.environment:<8}{state}{f'  ← {reads}' if reads else ''}".rstrip())

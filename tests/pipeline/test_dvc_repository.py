@@ -41,6 +41,7 @@ MODULE = ROOT / "pipeline/dvc_repository.py"
 
 # what the module takes from DVC's modules -> its parameters, or what it is
 IMPORTED: dict[str, str] = {
+    "dvc.config:NoRemoteError": "class(RemoteConfigError)",
     "dvc.dependency.base:Dependency": "class(Output)",
     "dvc.dependency.param": "module",
     "dvc.dependency.param:MissingParamsError": "class(DvcException)",
@@ -413,7 +414,7 @@ def test_a_run_waits_for_a_repro_on_the_same_files_and_does_not_do_again_what_th
         threading.Thread(target=let_go).start()
         ours = run(root)
         assert other.wait(drive.PATIENCE) == 0
-    assert any(f"PID {other.pid}" in text and "uses the same files" in text for text in ours.messages), ours.messages
+    assert f"waiting for 'dvc repro -q' (process {other.pid}), which uses the same files" in ours.messages
     assert ours.named(State.UP_TO_DATE) == {"one"} and started(root)["one"] == 1
 
 

@@ -30,6 +30,7 @@ def plan(write):
         (Request(("third",), stage="akida/emit"), ["third-akida-emit"]),
         (Request(("third",), target="akida", stage="emit"), ["third-akida-emit"]),
         (Request(("third",), target="akida", stage="train"), ["third-train"]),
+        (Request(("third",), stage="third/akida/emit"), ["third-akida-emit"]),
         # of all recipes those that have it
         (Request(stage="onnxruntime/emit"), ["base-onnxruntime-emit", "third-onnxruntime-emit"]),
     ],
@@ -46,6 +47,7 @@ def test_what_is_asked_for(plan, request_, names):
         (Request(("base",), stage="trian"), "has no stage 'trian'; did you mean 'train'"),
         (Request(("base",), stage="akida/emti"), "has no stage 'emti'; did you mean 'emit'"),
         (Request(("base",), target="akida", stage="emti"), "has no stage 'emti'; did you mean 'emit'"),
+        (Request(("base",), target="akida", stage="onnxruntime/emit"), "is no stage of target 'akida'; drop one of"),
         (Request(("other",), target="onnxruntime"), "no target named 'onnxruntime' in other"),
     ],
 )
@@ -56,6 +58,6 @@ def test_what_there_is_not_is_refused(plan, request_, message):
 
 
 def test_the_part_of_a_plan_that_is_needed(plan):
-    part = needed(plan, ["third-akida-emit"])
+    part = needed(plan, ["third"], ["third-akida-emit"])
     assert "third/akida/verify" not in part.stages and "third/akida/calibrate" in part.stages
-    assert "base/data" in part.stages and list(part.recipes) == ["base", "other", "third"]
+    assert "base/data" in part.stages and list(part.recipes) == ["third"]
