@@ -79,6 +79,14 @@ def _add_looking(add: Add) -> None:
     )
     explain.add_argument("--json", action="store_true", help="for tools")
 
+    blame = add(
+        "blame",
+        "show where a target loses what the model computed",
+        "Each form of the model against the one before, layer by layer, from the last run of the target's verify.",
+    )
+    blame.add_argument("what", metavar="RECIPE/TARGET", help="for example digits/akida")
+    blame.add_argument("--json", action="store_true", help="for tools")
+
 
 def _add_run(add: Add) -> None:
     run = add(

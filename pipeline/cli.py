@@ -148,6 +148,21 @@ def _explain(options: argparse.Namespace) -> Exit:
     return Exit.DONE
 
 
+def _blame(options: argparse.Namespace) -> Exit:
+    from pipeline import blame
+    from pipeline.plan import make_plan
+
+    root = _enter_root()
+    recipe, slash, target = options.what.partition("/")
+    plan = make_plan(root)
+    if not slash:
+        known = ", ".join(f"{recipe}/{name}" for name in plan.recipes[recipe].targets) if recipe in plan.recipes else ""
+        raise RecastError(f"'{options.what}' names no target", f"for example: {known or 'digits/akida'}")
+    report = blame.blame(root, plan, recipe, target)
+    print(blame.as_json(report) if options.json else blame.as_text(report))
+    return Exit.DONE
+
+
 def _sync(options: argparse.Namespace) -> Exit:
     from pipeline import dvcfile, running
     from pipeline.plan import make_plan
@@ -356,6 +371,7 @@ _VERBS = {
     "check": _check,
     "plan": _plan,
     "explain": _explain,
+    "blame": _blame,
     "run": _run,
     "stage": _stage,
     "share": _share,

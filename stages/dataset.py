@@ -44,6 +44,17 @@ class Contract:
         std = np.asarray(self.std, np.float32).reshape(per_channel)
         return (stored.astype(np.float32) / np.float32(self.divisor) - mean) / std
 
+    def stored(self, normalised: NDArray[np.float32]) -> NDArray[Any]:
+        """What `normalise` made of stored samples (N, *shape), back as they are stored; exact for uint8."""
+        per_channel = (-1,) + (1,) * (len(self.shape) - 1)
+        mean = np.asarray(self.mean, np.float64).reshape(per_channel)
+        std = np.asarray(self.std, np.float64).reshape(per_channel)
+        values = (normalised.astype(np.float64) * std + mean) * self.divisor
+        if np.dtype(self.stored_dtype).kind in "iu":
+            values = np.round(values)
+        stored: NDArray[Any] = values.astype(self.stored_dtype)
+        return stored
+
     def write(self, directory: Path) -> None:
         """Write `input.json` into the directory."""
         (directory / CONTRACT).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")

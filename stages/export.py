@@ -2,7 +2,9 @@
 
 Writes model.onnx (weights inside) and reference.safetensors: `input`, a few calibration samples,
 float32 (N, *shape), and `output`, PyTorch's scores for them, float32 (N, classes); later stages compare
-with these and need no PyTorch. What the exporter says about files and its own build is left out, so the
+with these and need no PyTorch. For the same end, activations.safetensors holds what every layer takes and gives for
+a few of the samples (see `stages.activations`), and layers.json which tensor of the ONNX model is which layer's
+output (see `stages.layer_names`). What the exporter says about files and its own build is left out, so the
 bytes are the same wherever the repository lies.
 """
 
@@ -50,6 +52,9 @@ class ExportParams(Params):
         default=1e-4, gt=0, allow_inf_nan=False, description="largest error a score may have, against PyTorch's"
     )
     samples: int = Field(default=8, ge=2, description="calibration samples the export is compared on")
+    activation_samples: int = Field(
+        default=4, ge=1, description="of these samples, for how many each layer's activations are recorded"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ExportParams:
@@ -72,8 +77,10 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     import torch
     from safetensors.numpy import save
 
+    from stages import activations, layer_names
     from stages.dataset import read
     from stages.model_class import build_model
+    from stages.onnx_form import OnnxForm
     from stages.weights import load_weights
 
     torch.set_num_threads(params.resources.cpu)
@@ -108,12 +115,20 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     content = proto.SerializeToString(deterministic=True)
 
     error = _largest_error(content, params, samples, expected)
+    (out / "model.onnx").write_bytes(content)
+    few = samples[: params.activation_samples]
+    sampled = activations.collect(model, torch.from_numpy(few))
+    activations.save(out / "activations.safetensors", sampled)
+    outputs = {layer.name: sampled.tensors.get(f"{layer.name}.out.0") for layer in sampled.layers}
+    values = OnnxForm(proto, params.resources.cpu, "the exported model").values(few)
+    given = {name: value.numpy() for name, value in outputs.items() if value is not None}
+    layer_names.write(out / layer_names.FILE, layer_names.trace(proto, values, sampled.layers, given))
     if not error <= params.tolerance:  # also true of NaN
         raise StageError(
-            f"the ONNX model's scores differ from PyTorch's by up to {error:.3g}, more than {params.tolerance:g}",
+            f"the ONNX model's scores differ from PyTorch's by up to {error:.3g}, more than {params.tolerance:g}"
+            + _where(out, params.resources.cpu),
             "try the other export.exporter, or raise export.tolerance",
         )
-    (out / "model.onnx").write_bytes(content)
     # not save_file, which would make the file unreadable to others, whatever the umask
     (out / "reference.safetensors").write_bytes(save({"input": samples, "output": np.ascontiguousarray(expected)}))
     return {
@@ -121,9 +136,26 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
         "opset": params.opset,
         "ir_version": proto.ir_version,
         "nodes": len(proto.graph.node),
+        "layers_recorded": len(sampled.layers),
+        "layers_left_out": len(sampled.left_out),
         # three digits: the rest depends on the processor
         "max_abs_error": float(f"{error:.3g}"),
     }
+
+
+def _where(out: Path, threads: int) -> str:
+    """At which layer the exported model leaves PyTorch's path, as far as that can be told."""
+    from stages import hops, layer_names
+
+    record = hops.recorded(out)
+    if record is None:
+        return ""
+    steps = hops.float_steps(Inputs({"export": out}), threads)
+    names = layer_names.of(out)
+    pytorch = hops.Step("pytorch", record[0], "float")
+    found = hops.compare(pytorch, steps[0], record[1], names, record[0].folded)
+    hops.write(out, [found])
+    return f"; {hops.said([found])}"
 
 
 def _exported(params: ExportParams, exporter: str, model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:

@@ -33,6 +33,8 @@ REGISTRY: dict[str, Entry] = {
     "onnxruntime.calibrate": Entry("stages.onnxruntime.calibrate", "onnx"),
     "onnxruntime.emit": Entry("stages.onnxruntime.emit", "onnx"),
     "onnxruntime.verify": Entry("stages.onnxruntime.verify", "onnx"),
+    "zml.emit": Entry("stages.zml.emit", "torch"),
+    "zml.verify": Entry("stages.zml.verify", "zml"),
 }
 
 TRUNK = ("data", "train", "export", "import", "simplify")

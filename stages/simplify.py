@@ -111,11 +111,31 @@ def _parity(
     threads = params.resources.cpu
     actual = onnx_files.Session(after, threads, "the simplified model").run(x)
     original = onnx_files.Session(before, threads, "the exported model").run(x)
-    errors = {
-        "max_abs_error": _largest_error(actual, expected, params, "the exporter's reference output"),
-        "max_abs_error_unsimplified": _largest_error(actual, original, params, "the unsimplified model"),
-    }
-    return errors
+    try:
+        return {
+            "max_abs_error": _largest_error(actual, expected, params, "the exporter's reference output"),
+            "max_abs_error_unsimplified": _largest_error(actual, original, params, "the unsimplified model"),
+        }
+    except StageError as error:
+        if actual.shape != original.shape:
+            raise
+        where = _where(params, reference.parent, x, (before, after))
+        raise StageError(error.message + where, error.remedy) from error
+
+
+def _where(params: SimplifyParams, export: Path, x: NDArray[Any], models: tuple[onnx_files.Model, ...]) -> str:
+    """At which layer the simplified model leaves the exported one's path; empty if it does not."""
+    from stages import hops, layer_names
+    from stages.onnx_form import OnnxForm
+    from stages.parity import EXACT_DB
+
+    before, after = (
+        hops.Step(name, OnnxForm(model, params.resources.cpu, f"the {name} model"), "float")
+        for name, model in zip(("exported", "simplified"), models, strict=True)
+    )
+    found = hops.compare(before, after, x, layer_names.of(export))
+    # the two may agree with each other, and differ from PyTorch's record only
+    return f"; {hops.said([found])}" if found.output.sqnr_db < EXACT_DB else ""
 
 
 def read_reference(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -1,21 +1,27 @@
-"""What every target's `verify` does: compare the emitted artifact with the float ONNX model on test samples."""
+"""What every target's `verify` does: compare the emitted artifact with the float ONNX model on test samples.
+
+It compares every form of the model with the one before as well, layer by layer as far as each shows its layers, and
+writes parity.json and error_by_layer.csv before any limit is looked at: see `stages.hops`.
+"""
 
 from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import onnx_files
+from stages import hops, layer_names, onnx_files
 from stages.base import Inputs, Metrics, Params, Plot, StageError, progress, record_timing
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from stages.dataset import Contract
 
 CONFUSION = Plot(
     "confusion.csv", x="actual", y=("predicted",), template="confusion", title="Confusion of the emitted model"
@@ -35,6 +41,9 @@ class VerifyParams(Params):
         default=0.95, ge=0, le=1, description="least fraction of samples on which both models choose the same class"
     )
     max_abs_error: float | None = Field(default=None, ge=0, description="largest error allowed in any output score")
+    parity_samples: int = Field(
+        default=64, gt=0, description="of these samples, on how many each form is compared with the one before, at most"
+    )
 
 
 def verify(
@@ -43,12 +52,15 @@ def verify(
     out: Path,
     predict: Callable[[NDArray[Any]], NDArray[np.float32]],
     artifact: str,
+    steps: Sequence[hops.Step] = (),
 ) -> Metrics:
-    """Run simplify/model.onnx and the emitted artifact over the test split; metrics and confusion.csv.
+    """Run simplify/model.onnx and the emitted artifact over the test split; metrics, confusion.csv, parity.json.
 
     `predict` takes samples as stored (n, *shape), as the contract in the emitted folder says, and gives
     scores (n, classes); it is called with at most `batch_size` samples. `artifact` is the emitted file.
-    Raises StageError naming every limit that was missed, and for NaN in either model's outputs.
+    `steps`: the target's own forms of the model, from the simplified one on; without any, the emitted
+    artifact is compared by its output alone. Raises StageError naming every limit that was missed and the
+    layer at which the error jumps, and for NaN in either model's outputs.
     """
     import numpy as np
 
@@ -62,6 +74,7 @@ def verify(
         raise StageError(f"verify.samples is {count}, but there are {len(x)} test samples", "lower verify.samples")
     stored, labels, x = stored[:count], labels[:count], x[:count]
 
+    where = _parity(params, inputs, out, contract, predict, (stored, x), steps)
     session = onnx_files.Session(inputs["simplify"] / "model.onnx", params.resources.cpu, "the float model")
     expected = _finite(session.run(x, params.batch_size), "the float model")
     _check_shape(expected, count, len(contract.classes), "the float model")
@@ -86,10 +99,34 @@ def verify(
     missed = _missed(params, metrics)
     if missed:
         raise StageError(
-            f"{artifact} misses {len(missed)} limit{'s' if len(missed) > 1 else ''}: {'; '.join(missed)}",
+            f"{artifact} misses {len(missed)} limit{'s' if len(missed) > 1 else ''}: {'; '.join(missed)}"
+            + (f"; {where}" if where else ""),
             "calibrate on more samples, keep more of the model in float, or change the limits under verify",
         )
     return metrics
+
+
+def _parity(
+    params: VerifyParams,
+    inputs: Inputs,
+    out: Path,
+    contract: Contract,
+    predict: Callable[[NDArray[Any]], NDArray[np.float32]],
+    samples: tuple[NDArray[Any], NDArray[np.float32]],
+    steps: Sequence[hops.Step],
+) -> str:
+    """Write the comparison of each form with the one before; which layer it blames, as a phrase."""
+    stored, x = (part[: params.parity_samples] for part in samples)
+    chain = [*hops.float_steps(inputs, params.resources.cpu), *steps]
+    if not steps and chain:
+        emitted = hops.OutputOnly(lambda few: predict(stored[: len(few)]), chain[0].form.output)
+        chain.append(hops.Step("emitted", emitted, "int8"))
+    export = inputs.directories.get("export")
+    names = layer_names.of(export) if export is not None else {}
+    progress("compare layers")
+    found = hops.measure(chain, x, names, export)
+    hops.write(out, found)
+    return hops.said(found)
 
 
 def _predict(

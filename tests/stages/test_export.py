@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.numpy import load_file
 
+from stages import activations, export, layer_names
 from stages.base import Inputs, Metrics, ModelReference, StageError
 from stages.dataset import Contract, read
 from stages.export import KEPT_METADATA, STAGE, ExportParams, strip
@@ -90,7 +91,8 @@ def test_the_opset_asked_for_comes_out_and_computes_the_same(
 ) -> None:
     metrics, out = run(tmp_path, model, opset=opset)
     assert metrics["exporter"] == exporter and metrics["opset"] == opset and 0 < metrics["max_abs_error"] < 1e-5
-    assert sorted(file.name for file in out.iterdir()) == ["model.onnx", "reference.safetensors"]
+    written = ["activations.safetensors", "layers.json", "model.onnx", "reference.safetensors"]
+    assert sorted(file.name for file in out.iterdir()) == written
     proto = onnx.load(out / "model.onnx")
     onnx.checker.check_model(proto, full_check=True)
     assert [entry.version for entry in proto.opset_import] == [opset]
@@ -148,7 +150,7 @@ def test_the_same_bytes_come_out_of_two_clones(tmp_path: Path) -> None:
         command = [sys.executable, "-c", script, str(clone)]
         subprocess.run(command, cwd=clone, check=True, capture_output=True)
         found.append({file.relative_to(clone): file.read_bytes() for file in sorted((clone / "export").rglob("*.*"))})
-    assert found[0] == found[1] and len(found[0]) == 4
+    assert found[0] == found[1] and len(found[0]) == 8
     for name, content in found[0].items():
         for place in (str(tmp_path), "/site-packages/", sys.prefix, ".py", "+cpu"):
             assert place.encode() not in content, (name, place)
@@ -251,4 +253,49 @@ def test_weights_larger_than_an_onnx_file_are_refused(tmp_path: Path, monkeypatc
 def test_metrics_are_plain_json(tmp_path: Path) -> None:
     metrics, _ = run(tmp_path)
     assert json.loads(json.dumps(metrics)) == metrics
-    assert sorted(metrics) == ["exporter", "ir_version", "max_abs_error", "nodes", "opset"]
+    recorded = ["layers_left_out", "layers_recorded"]
+    assert sorted(metrics) == sorted(["exporter", "ir_version", "max_abs_error", "nodes", "opset", *recorded])
+
+
+@pytest.mark.parametrize(("opset", "exporter"), [(18, "dynamo"), (18, "torchscript"), (7, "torchscript")])
+def test_activations_and_the_layer_of_each_tensor_are_recorded(tmp_path: Path, opset: int, exporter: str) -> None:
+    metrics, out = run(tmp_path, opset=opset, exporter=exporter, activation_samples=3)
+    sampled = activations.read(out / "activations.safetensors")
+    names = [layer.name for layer in sampled.layers]
+    layers = ["conv1", "relu1", "pool1", "conv2", "relu2", "flatten", "fc1", "relu3", "dropout", "fc2"]
+    assert names == [*layers, activations.MODEL]
+    assert (metrics["layers_recorded"], metrics["layers_left_out"]) == (11, 0)
+    reference = load_file(out / "reference.safetensors")
+    np.testing.assert_array_equal(sampled.tensors[f"{activations.MODEL}.in.0"], reference["input"][:3])
+    np.testing.assert_allclose(sampled.tensors["fc2.out.0"], reference["output"][:3], atol=1e-5)
+    graph = onnx.load(out / "model.onnx").graph
+    names_of = layer_names.read(out / "layers.json")
+    # Dropout is no node of the ONNX model
+    assert list(names_of.values()) == [name for name in layers if name != "dropout"]
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    expected = {"conv1": "Conv", "pool1": "MaxPool", "relu3": "Relu", "fc2": "Gemm"}
+    assert expected.items() <= {layer: made_by[tensor] for tensor, layer in names_of.items()}.items()
+
+
+def test_more_activation_samples_than_samples_are_as_many_as_there_are(tmp_path: Path) -> None:
+    _, out = run(tmp_path, samples=2)
+    sampled = activations.read(out / "activations.safetensors")
+    assert len(sampled.tensors["conv1.out.0"]) == 2
+
+
+def test_a_failed_export_says_where_the_error_comes_from_and_keeps_the_report(tmp_path: Path) -> None:
+    message = refused(tmp_path, tolerance=1e-12)
+    assert "; no single layer is at fault: from pytorch to exported the output keeps 1" in message
+    assert (tmp_path / "export" / "parity.json").is_file() and (tmp_path / "export" / "error_by_layer.csv").is_file()
+
+
+def test_an_exporter_that_changes_a_layer_is_told_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*args: Any) -> Any:
+        made = exported(*args)
+        relu = [node for node in made.graph.node if node.op_type == "Relu"][1]
+        relu.op_type = "Identity"
+        return made
+
+    exported = export._exported
+    monkeypatch.setattr(export, "_exported", faulty)
+    assert "; the error jumps at layer relu3 (pytorch → exported): SQNR falls from 1" in refused(tmp_path)

@@ -135,3 +135,30 @@ def test_planning_needs_no_vendor_package() -> None:
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+def test_a_simplifier_that_changes_a_layer_is_told_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnx
+
+    def faulty(params: simplify.SimplifyParams, source: Path, destination: Path) -> None:
+        changed = onnx.load(source)
+        relu = next(node for node in changed.graph.node if node.op_type == "Relu")
+        relu.op_type = "Neg"
+        onnx.save(changed, destination)
+
+    monkeypatch.setattr(simplify, "_simplify", faulty)
+    with pytest.raises(StageError, match=r"the error jumps at layer positive \(exported → simplified\)") as caught:
+        workplace(tmp_path, cnn()).run(simplify.STAGE, "simplify")
+    assert "given the right input it has -6.0 dB" in caught.value.message
+
+
+def test_a_model_that_never_was_what_pytorch_computed_blames_no_layer_of_the_simplifier(tmp_path: Path) -> None:
+    import onnx
+
+    work = workplace(tmp_path, cnn())
+    weights = cnn_weights()
+    weights[-1] = initializer("head.bias", [0.5, 0, 0, 0])
+    onnx.save(model(cnn_nodes(), weights), tmp_path / "export" / "model.onnx")
+    with pytest.raises(StageError) as caught:
+        work.run(simplify.STAGE, "simplify")
+    assert "layer" not in caught.value.message

@@ -2,20 +2,28 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages import onnx_files
+from stages import hops, onnx_files
 from stages.base import Inputs, StageError
+from stages.onnx_form import OnnxForm
 from stages.verify import VerifyParams, verify
 from tests.stages.onnx_models import CONTRACT, cnn, cnn_nodes, cnn_weights, initializer, model, write_data
 
 
-def run(root: Path, predict: Callable[[Any], Any] | None = None, exported: Any = None, **params: Any) -> dict[str, Any]:
+def run(
+    root: Path,
+    predict: Callable[[Any], Any] | None = None,
+    exported: Any = None,
+    steps: Sequence[hops.Step] = (),
+    **params: Any,
+) -> dict[str, Any]:
     """Verify `predict` (the float model itself, if none is given) against a float model."""
     write_data(root / "data")
     for name in ("simplify", "emit", "verify"):
@@ -25,7 +33,7 @@ def run(root: Path, predict: Callable[[Any], Any] | None = None, exported: Any =
     session = onnx_files.Session(cnn(), threads=1)
     inputs = Inputs({name: root / name for name in ("emit", "simplify", "data")})
     same = predict or (lambda stored: session.run(CONTRACT.normalise(stored)))
-    return verify(VerifyParams(**params), inputs, root / "verify", same, "model.bin")
+    return verify(VerifyParams(**params), inputs, root / "verify", same, "model.bin", steps)
 
 
 def wrong(stored: Any) -> Any:
@@ -101,3 +109,57 @@ def test_nan_from_the_float_model(tmp_path: Path) -> None:
 def test_outputs_of_the_wrong_shape(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"model\.bin gives outputs of shape \(64, 3\), not \(64, 4\)"):
         run(tmp_path, lambda stored: wrong(stored)[:, :3])
+
+
+def planted(root: Path, **params: Any) -> StageError:
+    """Verify the float model against an emitted one whose classes are mixed up; both show their layers."""
+    wrong = cnn()
+    head = next(weight for weight in wrong.graph.initializer if weight.name == "head.weight")
+    onnx_weight = initializer("head.weight", np.roll(onnx_array(head), 1, axis=0))
+    head.CopyFrom(onnx_weight)
+    emitted = onnx_files.Session(wrong, threads=1)
+    step = hops.Step("emitted", OnnxForm(wrong, 1, "the emitted model"), "int8")
+    with pytest.raises(StageError) as caught:
+        run(root, lambda stored: emitted.run(CONTRACT.normalise(stored)), steps=[step], **params)
+    return caught.value
+
+
+def onnx_array(tensor: Any) -> Any:
+    import onnx
+
+    return onnx.numpy_helper.to_array(tensor)
+
+
+def test_a_missed_limit_names_the_layer_at_which_the_error_jumps(tmp_path: Path) -> None:
+    message = planted(tmp_path).message
+    assert message.startswith("model.bin misses 1 limit: agreement 0")
+    assert "; the error jumps at layer scores (simplified → emitted): SQNR falls from 200.0 dB " in message
+    assert "(largest error 0) before it to " in message
+
+
+def test_the_report_is_written_before_a_limit_fails(tmp_path: Path) -> None:
+    planted(tmp_path, parity_samples=16)
+    report = json.loads((tmp_path / "verify" / hops.REPORT).read_text())
+    (hop,) = report["hops"]
+    assert (hop["from"], hop["to"], hop["samples"], hop["blamed"]) == ("simplified", "emitted", 16, "scores")
+    assert hop["output"]["agreement"] < 0.5
+    with (tmp_path / "verify" / hops.ERRORS.file).open(encoding="utf-8") as file:
+        rows = {row["layer"]: float(row["relative_error"]) for row in csv.DictReader(file)}
+    assert rows["positive"] == 0 and rows["scores"] > 0.1
+
+
+def test_a_runtime_that_shows_no_layers_is_compared_by_its_output(tmp_path: Path) -> None:
+    with pytest.raises(
+        StageError, match=r"from simplified to emitted the output keeps .*the emitted model does not show"
+    ):
+        run(tmp_path, wrong)
+    (hop,) = json.loads((tmp_path / "verify" / hops.REPORT).read_text())["hops"]
+    assert hop["to"] == "emitted" and hop["blamed"] is None and len(hop["layers"]) == 1
+
+
+def test_the_same_report_comes_out_twice(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name)
+    first, second = ((tmp_path / name / "verify" / hops.REPORT).read_bytes() for name in ("a", "b"))
+    assert first == second

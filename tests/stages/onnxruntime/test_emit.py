@@ -1,6 +1,7 @@
 # environment: onnx
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -63,6 +64,15 @@ def test_verify_follows_the_contract_in_the_emitted_folder(tmp_path: Path) -> No
     (tmp_path / "emit" / "input.json").write_text("{}")
     with pytest.raises(StageError, match=r"cannot read the input contract emit/input\.json"):
         work.run(verify.STAGE, "verify")
+
+
+def test_a_wrong_contract_in_the_emitted_folder_is_blamed_on_the_input(tmp_path: Path) -> None:
+    work = workplace(tmp_path)
+    work.run(emit.STAGE, "emit")
+    contract = json.loads((tmp_path / "emit" / "input.json").read_text())
+    (tmp_path / "emit" / "input.json").write_text(json.dumps({**contract, "divisor": 1.0}))
+    with pytest.raises(StageError, match=r"the error jumps at layer image \(quantized → emitted\)"):
+        work.run(verify.STAGE, "verify", max_abs_error=0.5, min_agreement=None)
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""Where a target loses what the model computed: the report of `recast blame RECIPE/TARGET`.
+
+It shows what `verify` compared and wrote (parity.json, see docs/parity.md): each form of the model against the one
+before, then the layers of the step that matters, and which of them cost most.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RecastError, did_you_mean
+from pipeline.plan import Plan, PlannedStage
+from pipeline.stage_process import FAILED
+
+VERIFY = "verify"
+REPORT = "parity.json"
+TABLE = "error_by_layer.csv"
+SHOWN = 10
+"""layers in the ranking"""
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What `verify` found of one target; `hops` as in parity.json."""
+
+    target: str
+    """`recipe/target`"""
+    folder: str
+    """where the report lies, relative to the repository"""
+    failed: bool
+    """whether it is of a run of `verify` that failed"""
+    hops: tuple[Mapping[str, Any], ...]
+    plots: tuple[str, ...]
+
+    @property
+    def blamed(self) -> Mapping[str, Any] | None:
+        """The first hop at which the error of a layer jumps."""
+        return next((hop for hop in self.hops if hop["blamed"]), None)
+
+    @property
+    def shown(self) -> Mapping[str, Any] | None:
+        """The hop whose layers matter: the blamed one, or else the one that loses most of those that show layers."""
+        showing = [hop for hop in self.hops if len(hop["layers"]) > 1]
+        return self.blamed or min(showing, key=lambda hop: float(hop["output"]["sqnr_db"]), default=None)
+
+
+def blame(root: Path, plan: Plan, recipe: str, target: str) -> Blame:
+    """The newest report of the target's `verify`, whether that succeeded or failed.
+
+    Raises RecastError if there is no such recipe or target, or no report to read.
+    """
+    stage = _verify(plan, recipe, target)
+    found = [place for place in (stage.out, f"{FAILED}/{stage.dvc_name}") if (root / place / REPORT).is_file()]
+    if not found:
+        raise RecastError(
+            f"{stage.id} has written no {REPORT} yet", f"run './recast run {recipe} --target {target}' first"
+        )
+    folder = max(found, key=lambda place: (root / place / REPORT).stat().st_mtime_ns)
+    try:
+        hops = json.loads((root / folder / REPORT).read_text(encoding="utf-8"))["hops"]
+        read = Blame(f"{recipe}/{target}", folder, folder != stage.out, tuple(hops), (f"{folder}/{TABLE}",))
+        as_text(read)  # what cannot be shown is no report
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecastError(
+            f"cannot read {folder}/{REPORT}: {type(error).__name__}: {error}",
+            f"run './recast run {recipe} --target {target} --force' to write it anew",
+        ) from error
+    return read
+
+
+def as_json(report: Blame) -> str:
+    """The report as JSON: parity.json's hops, what is blamed, and the ranking."""
+    shown = report.shown
+    document = {
+        "target": report.target,
+        "report": f"{report.folder}/{REPORT}",
+        "plots": list(report.plots),
+        "failed": report.failed,
+        "blamed": None
+        if report.blamed is None
+        else {"layer": report.blamed["blamed"], "from": report.blamed["from"], "to": report.blamed["to"]},
+        "ranking": [_title(layer) for layer in _ranked(shown)] if shown else [],
+        "hops": list(report.hops),
+    }
+    return json.dumps(document, indent=2)
+
+
+def as_text(report: Blame) -> str:
+    """The report as people read it."""
+    parts = [_heading(report), "Each form of the model against the one before:", _hop_table(report.hops)]
+    shown = report.shown
+    if shown is not None:
+        step = f"{shown['from']} → {shown['to']}"
+        parts += [f"Layers of {step}, in running order:", _layer_table(shown), _ranking(shown)]
+    hidden = [hop["to"] for hop in report.hops if len(hop["layers"]) < 2]
+    if hidden:
+        parts.append(f"Of {' and '.join(hidden)} the runtime shows the output only.")
+    parts += [f"{hop['from']} → {hop['to']}: {hop['note']}" for hop in report.hops if hop["note"]]
+    parts.append(f"Report: {report.folder}/{REPORT}\nTable for plots: {' '.join(report.plots)}")
+    if not report.failed:
+        parts[-1] += f"\nPlot: dvc plots show {' '.join(report.plots)}"
+    return "\n\n".join(part for part in parts if part)
+
+
+def _verify(plan: Plan, recipe: str, target: str) -> PlannedStage:
+    if recipe not in plan.recipes:
+        raise RecastError(f"no recipe named '{recipe}'", did_you_mean(recipe, plan.recipes))
+    targets = plan.recipes[recipe].targets
+    if target not in targets:
+        raise RecastError(f"recipe '{recipe}' has no target '{target}'", did_you_mean(target, targets))
+    if VERIFY not in targets[target]:
+        raise RecastError(f"target '{target}' of '{recipe}' has no {VERIFY} stage", "add one to its stage set")
+    return plan.stages[targets[target][VERIFY]]
+
+
+def _heading(report: Blame) -> str:
+    state = "verify failed" if report.failed else "verify passed"
+    hop = report.blamed
+    if hop is None:
+        return f"{report.target}: {state}. No layer's error jumps."
+    layer = next(layer for layer in hop["layers"] if _title(layer) == hop["blamed"])
+    before = layer["before"]
+    was = f"from {_db(before)} (largest error {_number(before, 'max_abs_error')}) " if before else ""
+    now = f"{_db(layer['after'])} (largest error {_number(layer['after'], 'max_abs_error')})"
+    own = f" Given the right input it has {_db(layer['alone'])}." if layer["alone"] else ""
+    return (
+        f"{report.target}: {state}. The error jumps at {hop['blamed']}, from the {hop['from']} to the {hop['to']} "
+        f"model: SQNR falls {was}to {now}.{own}"
+    )
+
+
+def _hop_table(hops: Sequence[Mapping[str, Any]]) -> str:
+    rows = [("step", "largest error", "SQNR", "cosine", "same class", "samples", "blamed")]
+    for hop in hops:
+        output = hop["output"]
+        agreement = output["agreement"]
+        rows.append(
+            (
+                f"{hop['from']} → {hop['to']}",
+                _number(output, "max_abs_error"),
+                _db(output),
+                f"{output['cosine']:.6f}",
+                "–" if agreement is None else f"{agreement:.2%}",
+                str(hop["samples"]),
+                hop["blamed"] or "–",
+            )
+        )
+    return _aligned(rows)
+
+
+def _layer_table(hop: Mapping[str, Any]) -> str:
+    rows = [("layer", "SQNR", "alone", "largest error", "cosine", "")]
+    for layer in hop["layers"]:
+        after = layer["after"]
+        mark = "← jumps here" if _title(layer) == hop["blamed"] else ""
+        numbers = (_db(after), _db(layer["alone"]), _number(after, "max_abs_error"), f"{after['cosine']:.6f}")
+        rows.append((_title(layer), *numbers, mark))
+    return _aligned(rows)
+
+
+def _ranking(hop: Mapping[str, Any]) -> str:
+    """The layers that cost most, by the output if only this layer is changed, or else by their own error."""
+    layers = _ranked(hop)[:SHOWN]
+    if not layers or not any(_own_db(layer) < 200 for layer in layers):
+        return ""
+    if all(layer["output_if_only_this"] for layer in layers):
+        rows = [("layer", "output's SQNR", "same class")]
+        for layer in layers:
+            only = layer["output_if_only_this"]
+            agreement = only["agreement"]
+            rows.append((_title(layer), _db(only), "–" if agreement is None else f"{agreement:.2%}"))
+        return "What costs most: the output if this layer alone is quantized.\n\n" + _aligned(rows)
+    own = [("layer", "alone"), *((_title(layer), f"{_own_db(layer):.1f} dB") for layer in layers)]
+    return "What costs most, by the layer's own SQNR:\n\n" + _aligned(own)
+
+
+def _ranked(hop: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    layers: list[Mapping[str, Any]] = list(hop["layers"])
+    if all(layer["output_if_only_this"] for layer in layers):
+        return sorted(layers, key=lambda layer: _cost(layer["output_if_only_this"]))
+    return sorted(layers, key=_own_db)
+
+
+def _cost(only: Mapping[str, Any]) -> tuple[float, float]:
+    agreement = only["agreement"]
+    return (1.0 if agreement is None else float(agreement), float(only["sqnr_db"]))
+
+
+def _own_db(layer: Mapping[str, Any]) -> float:
+    """Of the layer alone; where it cannot be run alone, what it has behind it, if that is less than before."""
+    if layer["alone"]:
+        return float(layer["alone"]["sqnr_db"])
+    before = layer["before"]
+    after = float(layer["after"]["sqnr_db"])
+    return after if before is None or after < float(before["sqnr_db"]) else 200.0
+
+
+def _title(layer: Mapping[str, Any]) -> str:
+    return " + ".join([*layer["covers"], layer["layer"]])
+
+
+def _db(numbers: Mapping[str, Any] | None) -> str:
+    if numbers is None:
+        return "–"
+    return "exact" if numbers["sqnr_db"] >= 200 else f"{numbers['sqnr_db']:.1f} dB"
+
+
+def _number(numbers: Mapping[str, Any], key: str) -> str:
+    return f"{numbers[key]:.3g}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text: the first to the left, numbers to the right, the last as it is."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first, *middle, last = row
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(middle, widths[1:-1], strict=True))]
+        lines.append("  " + "  ".join([*cells, last]).rstrip())
+    return "\n".join(lines)

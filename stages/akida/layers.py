@@ -1,0 +1,172 @@
+"""The layers of an integer model, as ONNX and as an `akida.Model`, as floats under the float model's tensor names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stages import onnx_files
+from stages.akida import integer, runtime
+from stages.onnx_form import Arrays, Given, OnnxForm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stages.dataset import Contract
+
+STORED_INPUT = "input as stored"
+"""what the model's input is called where it takes stored samples: not what the float model's input holds"""
+
+
+def scales(model: onnx_files.Model) -> dict[str, NDArray[Any]]:
+    """Tensor -> scale, float64 (channels,) or (1,): an integer is its float times the scale, as quantizeml notes it."""
+    import onnx
+
+    return {
+        node.output[0]: onnx.numpy_helper.to_array(attribute.t)
+        for node in model.graph.node
+        if node.domain == integer.BRAINCHIP
+        for attribute in node.attribute
+        if attribute.name == "scale"
+    }
+
+
+class LoweredForm(OnnxForm):
+    """The lowered float graph, which may take stored samples instead of normalised ones."""
+
+    def __init__(self, model: onnx_files.Model, threads: int, what: str, contract: Contract, takes: str) -> None:
+        """`takes`: "stored" or "normalised", as the scheme says."""
+        from onnxruntime_extensions import get_library_path
+
+        self._contract, self._stored = contract, takes == "stored"
+        weights = {weight.name for weight in model.graph.initializer}
+        name = next(value.name for value in model.graph.input if value.name not in weights)
+        super().__init__(
+            model,
+            threads,
+            what,
+            prepare=self._as_taken,
+            libraries=[get_library_path()],
+            aliases={name: STORED_INPUT} if self._stored else {},
+        )
+
+    def _as_taken(self, x: NDArray[Any]) -> NDArray[Any]:
+        import numpy as np
+
+        return self._contract.stored(x).astype(np.float32) if self._stored else x
+
+
+class IntegerForm(LoweredForm):
+    """The integer graph of quantizeml: its integers divided by their scales."""
+
+    def __init__(self, model: onnx_files.Model, threads: int, what: str, contract: Contract, takes: str) -> None:
+        """As `LoweredForm`."""
+        self._scales = scales(model)
+        kinds = {info.name: info.type.tensor_type.elem_type for info in model.graph.value_info}
+        self._kinds = {name: kinds[name] for name in self._scales if name in kinds}
+        super().__init__(model, threads, what, contract, takes)
+        last = self._makers[self._end]
+        if last.op_type == "Dequantizer":
+            # what it dequantizes is known as a float by its scale already
+            self._order.remove(self._end)
+            self._end = str(last.input[0])
+            self.output = self._end
+
+    def _as_taken(self, x: NDArray[Any]) -> NDArray[Any]:
+        return self._contract.stored(x) if self._stored else x
+
+    def encode(self, tensor: str, value: NDArray[Any]) -> NDArray[Any]:
+        """Rounded and saturated to the tensor's integers."""
+        import numpy as np
+        import onnx
+
+        if tensor not in self._kinds:
+            return value
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self._kinds[tensor])
+        limits = np.iinfo(dtype)
+        scaled = np.round(value * _along_channels(self._scales[tensor], value))
+        integers: NDArray[Any] = np.clip(scaled, limits.min, limits.max).astype(dtype)
+        return integers
+
+    def decode(self, tensor: str, value: NDArray[Any]) -> NDArray[Any]:
+        """Divided by the scale."""
+        import numpy as np
+
+        if tensor not in self._scales or value.dtype.kind == "f":
+            return value
+        floats: NDArray[Any] = (value / _along_channels(self._scales[tensor], value)).astype(np.float32)
+        return floats
+
+
+class AkidaForm:
+    """An `akida.Model`: the activations of its layers, each from the model cut off behind it.
+
+    Akida computes in integers, so a model cut off gives the very numbers that the whole one has there. No layer can
+    be given the reference's input: what is compared is the run from the model's input on.
+    """
+
+    def __init__(
+        self,
+        model: runtime.AkidaModel,
+        akida_input: runtime.AkidaInput,
+        contract: Contract,
+        emitted: Contract,
+        scales: Mapping[str, NDArray[Any]],
+        tensors: Mapping[str, str],
+        output: str,
+    ) -> None:
+        """`contract`: of the samples; `emitted`: as the emitted folder has it; `tensors`: akida layer -> the integer
+        model's tensor, which has the same name in `scales`."""
+        self._model, self._input = model, akida_input
+        self._contract, self._emitted = contract, emitted
+        self._scales, self._tensors = scales, tensors
+        self.output = output
+
+    @property
+    def tensors(self) -> list[str]:
+        """The tensors of the layers, the model's output last."""
+        shown = [self._tensors[layer.name] for layer in self._model.layers[:-1] if layer.name in self._tensors]
+        return [*(name for name in shown if name != self.output), self.output]
+
+    def values(self, x: NDArray[Any]) -> Arrays:
+        """Each layer's output with the channels first, as in ONNX."""
+        import akida
+        import numpy as np
+
+        stored = self._contract.stored(x)
+        taken = self._input.prepare(stored, self._emitted.normalise(stored))
+        described = self._model.to_dict()
+        found: Arrays = {}
+        for count, layer in enumerate(self._model.layers[:-1], 1):
+            tensor = self._tensors.get(layer.name)
+            if tensor is None or tensor == self.output:
+                continue
+            first = akida.Model.from_dict({**described, "layers": described["layers"][:count]})
+            # akida gives NHWC, and a table of scores as (N, 1, 1, C)
+            value = np.moveaxis(first.forward(taken), -1, 1)
+            value = value.reshape(value.shape[:2]) if value.shape[2:] == (1, 1) else value
+            found[tensor] = (value / _along_channels(self._scales[tensor], value)).astype(np.float32)
+        found[self.output] = self._model.predict(taken).reshape(len(x), -1)
+        return found
+
+    def alone(self, x: NDArray[Any], given: Given) -> Arrays | None:
+        """Not possible."""
+        return None
+
+    def inputs_of(self, tensor: str, shown: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Those of the layer, and its type."""
+        layers = {self._tensors.get(layer.name, ""): layer for layer in self._model.layers}
+        layer = self._model.layers[-1] if tensor == self.output else layers[tensor]
+        before = [self._tensors.get(one.name, "") for one in layer.inbounds]
+        if tensor == self.output and self._tensors.get(self._model.layers[-1].name) != tensor:
+            # the dequantizer behind the last layer is no layer of the float model
+            before = [self._tensors.get(one.name, "") for last in layer.inbounds for one in last.inbounds]
+        return [one for one in before if one in shown and one != tensor], [runtime.layer_type(layer)]
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """The output alone may have another name."""
+        self.output = names.get(self.output, self.output)
+
+
+def _along_channels(scale: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:
+    return scale.reshape(1, -1, *(1,) * (value.ndim - 2))

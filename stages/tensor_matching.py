@@ -1,0 +1,81 @@
+"""Find which tensor of a float model is which of the form before it, through renaming, fusing and faults."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from stages import layer_names
+from stages.onnx_form import Arrays
+from stages.parity import difference, rms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stages.hops import Form
+
+AUTOMATIC_NAMES = ("val_",)
+"""tensors that tools merely number: an equal name in two forms means nothing"""
+MOST_ROUNDS = 4
+"""of finding out what tensors mean; each makes the inputs of some layers right, whose outputs are then recognised"""
+
+
+def rename(reference: Arrays, x: NDArray[Any], before: Form, form: Form, what: str) -> None:
+    """Have a float tool's tensors called as the form before calls those of the same meaning.
+
+    A name is no proof: a tool that fuses a convolution with its normalisation gives the name of the one to the value
+    of the other, and numbers its own tensors as others do. So a tensor goes by the name whose value it has when
+    it is made from the reference's values; and, where a fault leaves it with no known value, by the name of
+    what the layers behind it read in the form before.
+    """
+    certain: set[str] = set()
+    for _ in range(MOST_ROUNDS):
+        shown = form.tensors
+        given = {name: value for name, value in reference.items() if name in shown}
+        own = form.alone(x, {**given})
+        if own is None:
+            return
+        values = form.values(x)
+        renamed: dict[str, str] = {}
+        free = [name for name in reference if name not in shown]
+        for name in [one for one in shown if one in values and one != form.output]:
+            value = own.get(name, values[name])
+            if name in reference and _alike(reference[name], value):
+                certain.add(name)
+                continue
+            found = next((one for one in free if _alike(reference[one], value)), None)
+            if found is not None:
+                renamed[name] = found
+                certain.add(found)
+                free.remove(found)
+        form.rename(renamed)
+        if not renamed:
+            break
+    form.rename(_by_readers(reference, before, form, certain))
+    automatic = [name for name in form.tensors if name.startswith(AUTOMATIC_NAMES) and name in reference]
+    values = form.values(x)
+    form.rename({one: f"{one} ({what})" for one in automatic if not _alike(reference[one], values[one])})
+
+
+def _by_readers(reference: Arrays, before: Form, after: Form, certain: Collection[str]) -> dict[str, str]:
+    """Tensor -> what it stands for, from what its readers read in the form before, for those that are not certain."""
+    shown = [name for name in after.tensors if name in reference]
+    order = list(reference)
+    absent = [name for name in order if name not in shown]
+    renamed: dict[str, str] = {}
+    for reader in shown:
+        here, _ = after.inputs_of(reader, after.tensors)
+        there, _ = before.inputs_of(reader, order)
+        odd, lacking = [one for one in here if one not in there], [one for one in there if one in absent]
+        # only where there is no choice
+        if len(odd) == len(lacking) == 1 and odd[0] not in {*certain, *renamed, after.output}:
+            renamed[odd[0]] = lacking[0]
+            absent.remove(lacking[0])
+    return renamed
+
+
+def _alike(expected: NDArray[Any], value: NDArray[Any]) -> bool:
+    # zeros are like any other zeros, which is no evidence
+    return (
+        expected.shape == value.shape and rms(value) > 0 and difference(expected, value).sqnr_db >= layer_names.EQUAL_DB
+    )

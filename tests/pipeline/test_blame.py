@@ -1,0 +1,147 @@
+"""`recast blame`: the report of a target's parity."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from pipeline.blame import as_json, as_text, blame
+from pipeline.errors import RecastError
+from pipeline.plan import make_plan
+
+
+def numbers(db, error=0.25, **more):
+    return {"max_abs_error": error, "relative_error": 0.1, "sqnr_db": db, "cosine": 0.99, **more}
+
+
+def layer(name, after, alone, before=None, only=None, covers=()):
+    return {
+        "layer": name,
+        "tensor": name,
+        "operation": "Conv",
+        "covers": list(covers),
+        "before": before and numbers(before, 0.01),
+        "after": numbers(after),
+        "alone": alone and numbers(alone),
+        "output_if_only_this": only and numbers(only, agreement=0.9 if only < 20 else 1.0),
+    }
+
+
+def hop(before, after, db, layers, blamed=None, note=""):
+    return {
+        "from": before,
+        "to": after,
+        "kind": "int8",
+        "samples": 64,
+        "output": numbers(db, agreement=0.75),
+        "blamed": blamed,
+        "note": note,
+        "layers": layers,
+    }
+
+
+FLOAT = hop("exported", "simplified", 200.0, [layer("conv1", 200.0, 200.0), layer("fc", 200.0, 200.0, 200.0)])
+INT8 = hop(
+    "simplified",
+    "quantized",
+    9.0,
+    [
+        layer("relu1", 40.0, 41.0, only=50.0, covers=["conv1"]),
+        layer("relu2", 8.0, 7.5, before=40.0, only=12.0, covers=["conv2"]),
+        layer("fc", 9.0, 39.0, before=8.0, only=44.0),
+    ],
+    blamed="conv2 + relu2",
+)
+
+
+@pytest.fixture
+def place(write):
+    root = write({})
+
+    def put(hops, folder="artifacts/base/akida/verify", age=0):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        path = root / folder / "parity.json"
+        path.write_text(hops if isinstance(hops, str) else json.dumps({"hops": hops}))
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+        return root
+
+    return put
+
+
+def test_what_is_blamed_is_said_first_with_the_error_before_and_after(place):
+    root = place([FLOAT, INT8])
+    text = as_text(blame(root, make_plan(root), "base", "akida"))
+    assert text.splitlines()[0] == (
+        "base/akida: verify passed. The error jumps at conv2 + relu2, from the simplified to the quantized model: "
+        "SQNR falls from 40.0 dB (largest error 0.01) to 8.0 dB (largest error 0.25). "
+        "Given the right input it has 7.5 dB."
+    )
+    steps = [line.split() for line in text.splitlines() if line.endswith(("–", " conv2 + relu2"))]
+    assert steps[0] == ["exported", "→", "simplified", "0.25", "exact", "0.990000", "75.00%", "64", "–"]
+    assert steps[1][3:] == ["0.25", "9.0", "dB", "0.990000", "75.00%", "64", "conv2", "+", "relu2"]
+    assert [line for line in text.splitlines() if line.endswith("← jumps here")] == [
+        "  conv2 + relu2   8.0 dB   7.5 dB           0.25  0.990000  ← jumps here"
+    ]
+    assert "Plot: dvc plots show artifacts/base/akida/verify/error_by_layer.csv" in text
+
+
+def test_layers_are_ranked_by_what_they_cost_the_output(place):
+    root = place([FLOAT, INT8])
+    report = blame(root, make_plan(root), "base", "akida")
+    text = as_text(report)
+    ranking = text[text.index("What costs most") :].splitlines()
+    assert ranking[0] == "What costs most: the output if this layer alone is quantized."
+    assert [line.split("  ")[1] for line in ranking[3:6]] == ["conv2 + relu2", "fc", "conv1 + relu1"]
+    document = json.loads(as_json(report))
+    assert document["ranking"] == ["conv2 + relu2", "fc", "conv1 + relu1"]
+    assert document["blamed"] == {"layer": "conv2 + relu2", "from": "simplified", "to": "quantized"}
+    assert document["hops"] == [FLOAT, INT8]
+
+
+def test_without_that_they_are_ranked_by_their_own_error(place):
+    layers = [layer("a", 40.0, 41.0), layer("b", 30.0, None, before=40.0), layer("c", 35.0, 38.0, before=30.0)]
+    root = place([hop("simplified", "quantized", 35.0, layers)])
+    report = blame(root, make_plan(root), "base", "akida")
+    assert json.loads(as_json(report))["ranking"] == ["b", "c", "a"]
+    text = as_text(report)
+    assert text.startswith("base/akida: verify passed. No layer's error jumps.")
+    assert "What costs most, by the layer's own SQNR:" in text
+
+
+def test_the_report_of_a_failed_run_is_read_if_it_is_newer(place):
+    place([FLOAT], age=100)
+    root = place([FLOAT, INT8], ".recast/failed/base-akida-verify")
+    report = blame(root, make_plan(root), "base", "akida")
+    assert report.failed and report.folder == ".recast/failed/base-akida-verify"
+    text = as_text(report)
+    assert text.startswith("base/akida: verify failed. The error jumps at conv2 + relu2")
+    # DVC knows nothing of that file
+    assert "dvc plots" not in text and ".recast/failed/base-akida-verify/error_by_layer.csv" in text
+    place([FLOAT], age=-100)
+    assert not blame(root, make_plan(root), "base", "akida").failed
+
+
+def test_a_runtime_that_shows_its_output_only(place):
+    root = place([FLOAT, hop("simplified", "emitted", 30.0, [layer("scores", 30.0, None)], note="no such tensor")])
+    text = as_text(blame(root, make_plan(root), "base", "akida"))
+    assert "Of emitted the runtime shows the output only." in text
+    assert "simplified → emitted: no such tensor" in text
+
+
+def test_what_is_missing_or_damaged_is_refused(place):
+    root = place("{")
+    plan = make_plan(root)
+    with pytest.raises(RecastError, match=r"cannot read artifacts/base/akida/verify/parity\.json"):
+        blame(root, plan, "base", "akida")
+    place({"no": "hops"})
+    with pytest.raises(RecastError, match=r"run '\./recast run base --target akida --force'"):
+        blame(root, plan, "base", "akida")
+    (root / "artifacts/base/akida/verify/parity.json").unlink()
+    with pytest.raises(RecastError, match=r"base/akida/verify has written no parity\.json yet"):
+        blame(root, plan, "base", "akida")
+    with pytest.raises(RecastError, match=r"no recipe named 'bas'; did you mean 'base'\?"):
+        blame(root, plan, "bas", "akida")
+    with pytest.raises(RecastError, match=r"recipe 'base' has no target 'akid'; did you mean 'akida'\?"):
+        blame(root, plan, "base", "akid")

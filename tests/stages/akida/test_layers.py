@@ -1,0 +1,195 @@
+# environment: akida
+"""Parity through Akida's lowering: the layers of the integer graph and of the akida model, and faults planted there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import hops, onnx_files, simplifier
+from stages.akida import calibrate, emit, layers, quantize, runtime, verify
+from stages.base import Inputs, StageError
+from stages.dataset import read_contract, read_stored
+from tests.stages.deep_model import change, copy
+from tests.stages.deep_model import node as maker
+from tests.stages.onnx_models import CLASSES, Workplace, initializer, model, write_data
+
+
+def network(seed: int = 0) -> Any:
+    """Three convolutions and three dense layers, all of which Akida has."""
+    import onnx
+
+    random = np.random.default_rng(seed)
+    node = onnx.helper.make_node
+    nodes, weights, x = [], [], "image"
+    for index, (inputs, outputs) in enumerate([(1, 8), (8, 8), (8, 8)], 1):
+        weights.append(
+            initializer(f"conv{index}.weight", random.normal(0, (2 / inputs / 9) ** 0.5, (outputs, inputs, 3, 3)))
+        )
+        weights.append(initializer(f"conv{index}.bias", random.normal(0, 0.1, outputs)))
+        ports = [x, f"conv{index}.weight", f"conv{index}.bias"]
+        nodes.append(node("Conv", ports, [f"conv{index}"], f"node_conv{index}", pads=[1, 1, 1, 1]))
+        nodes.append(node("Relu", [f"conv{index}"], [f"relu{index}"], f"node_relu{index}"))
+        x = f"relu{index}"
+    nodes.append(node("Flatten", [x], ["flat"], "node_flat"))
+    x = "flat"
+    for index, (inputs, outputs) in enumerate([(512, 16), (16, 16)], 1):
+        weights.append(initializer(f"fc{index}.weight", random.normal(0, (2 / inputs) ** 0.5, (outputs, inputs))))
+        weights.append(initializer(f"fc{index}.bias", random.normal(0, 0.1, outputs)))
+        nodes.append(
+            node("Gemm", [x, f"fc{index}.weight", f"fc{index}.bias"], [f"fc{index}"], f"node_fc{index}", transB=1)
+        )
+        nodes.append(node("Relu", [f"fc{index}"], [f"fc{index}.relu"], f"node_fc{index}_relu"))
+        x = f"fc{index}.relu"
+    weights.append(initializer("head.weight", random.normal(0, 0.35, (len(CLASSES), 16))))
+    weights.append(initializer("head.bias", random.normal(0, 0.1, len(CLASSES))))
+    nodes.append(node("Gemm", [x, "head.weight", "head.bias"], ["scores"], "node_head", transB=1))
+    return model(nodes, weights)
+
+
+@pytest.fixture(scope="module", params=["stored", "normalised"])
+def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("akida")
+    write_data(root / "data")
+    (root / "simplify").mkdir()
+    exported = network()
+    simplifier.drop_idle_allowzero(exported)
+    onnx_files.write_model(exported, root / "simplify" / "model.onnx")
+    place = Workplace(root)
+    place.run(quantize.STAGE, "quantize", input=request.param)
+    place.run(calibrate.STAGE, "calibrate", samples=64)
+    place.run(emit.STAGE, "emit")
+    return root
+
+
+def chain(root: Path, **replaced: Any) -> list[hops.Hop]:
+    """As `verify` compares them; `replaced`: step -> another ONNX model, or a described akida model."""
+    import akida
+
+    inputs = Inputs({name: root / name for name in ("emit", "calibrate", "quantize", "simplify", "data")})
+    contract = read_contract(root / "data")
+    takes = json.loads((root / "quantize" / "scheme.json").read_text())["input"]
+    steps = [*hops.float_steps(inputs, 1), *verify._steps(inputs, 1)]
+    kinds = {"lowered": layers.LoweredForm, "quantized": layers.IntegerForm}
+    for index, step in enumerate(steps):
+        if step.name in replaced and step.name != "emitted":
+            form = kinds[step.name](replaced[step.name], 1, step.name, contract, takes)
+            steps[index] = hops.Step(step.name, form, step.kind)
+        elif step.name in replaced:
+            integers = onnx_files.read_model(root / "calibrate" / "model.onnx")
+            form = layers.AkidaForm(
+                akida.Model.from_dict(replaced["emitted"]),
+                runtime.read_input(root / "emit"),
+                contract,
+                contract,
+                layers.scales(integers),
+                {node.name: node.output[0] for node in integers.graph.node},
+                "scores",
+            )
+            steps[index] = hops.Step("emitted", form, step.kind)
+    stored, _ = read_stored(root / "data", "test")
+    return hops.measure(steps, contract.normalise(stored[:32]), {})
+
+
+def layers_at_fault(hop: hops.Hop) -> tuple[str, ...]:
+    return () if hop.blamed is None else (*hop.blamed.covers, hop.blamed.layer)
+
+
+def test_a_correct_model_is_never_blamed_and_every_layer_is_shown(work: Path) -> None:
+    found = chain(work)
+    assert [(hop.before, hop.after) for hop in found] == [
+        ("simplified", "lowered"),
+        ("lowered", "quantized"),
+        ("quantized", "emitted"),
+    ]
+    assert [layers_at_fault(hop) for hop in found] == [(), (), ()] and not any(hop.note for hop in found)
+    lowered, quantized, emitted = found
+    shown = {name for layer in quantized.layers for name in (*layer.covers, layer.layer)}
+    assert shown >= {"conv1", "relu1", "conv2", "relu2", "conv3", "relu3", "fc1", "fc1.relu", "fc2.relu", "scores"}
+    assert all(layer.alone and 25 < layer.alone.sqnr_db < 70 for layer in quantized.layers)
+    assert lowered.output.sqnr_db > 100
+    # akida computes the very integers of the ONNX graph; only floats that software quantizes may round another way
+    stored = json.loads((work / "quantize" / "scheme.json").read_text())["input"] == "stored"
+    assert len(emitted.layers) == (6 if stored else 7)
+    assert all(layer.after.sqnr_db >= (200 if stored else 35) for layer in emitted.layers[:-1])
+    assert emitted.output.sqnr_db > (100 if stored else 35)
+
+
+def test_stored_samples_come_back_from_normalised_ones(work: Path) -> None:
+    contract = read_contract(work / "data")
+    stored, _ = read_stored(work / "data", "test")
+    np.testing.assert_array_equal(contract.stored(contract.normalise(stored)), stored)
+
+
+def altered(name: str, part: str, how: Callable[[Any], Any]) -> Callable[[Any], None]:
+    return lambda made: change(made, f"{name}_{part}", how)
+
+
+INTEGER: dict[str, tuple[Callable[[Any], None], str]] = {
+    "truncated weight": (altered("conv2", "Wi", lambda w: w * (np.arange(len(w)) < 4)[:, None, None, None]), "conv2"),
+    "transposed Gemm": (altered("fc2", "Wi", lambda w: w.T), "fc2"),
+    "saturating scale": (altered("conv3", "S_out", lambda shift: shift / 16), "conv3"),
+    "swapped padding": (altered("conv2", "pads", lambda pads: np.array([0, 0, 2, 2, 0, 0, 0, 0])), "conv2"),
+    "wrong bias": (altered("fc1", "B", lambda bias: -bias * 8), "fc1"),
+}
+
+
+@pytest.mark.parametrize("fault", INTEGER)
+def test_a_fault_of_the_integer_model_is_blamed_on_its_layer(work: Path, fault: str) -> None:
+    plant, layer = INTEGER[fault]
+    wrong = copy(onnx_files.read_model(work / "calibrate" / "model.onnx"))
+    plant(wrong)
+    lowered, quantized, _ = chain(work, quantized=wrong)
+    assert layers_at_fault(lowered) == ()
+    assert layer in layers_at_fault(quantized), quantized.blamed
+
+
+LOWERED: dict[str, tuple[Callable[[Any], None], str]] = {
+    "removed ReLU": (lambda made: setattr(maker(made, "relu2"), "op_type", "Identity"), "relu2"),
+    "truncated weight": (lambda made: change(made, "conv3.weight", lambda w: w * (np.abs(w) > 0.1)), "conv3"),
+    "wrong normalisation": (lambda made: change(made, "conv1.weight", lambda w: w * 2), "conv1"),
+    "transposed Gemm": (lambda made: change(made, "fc2.weight", lambda w: w.T), "fc2"),
+}
+
+
+@pytest.mark.parametrize("fault", LOWERED)
+def test_a_fault_of_the_lowering_is_blamed_on_its_layer(work: Path, fault: str) -> None:
+    plant, layer = LOWERED[fault]
+    wrong = copy(onnx_files.read_model(work / "quantize" / "model.onnx"))
+    plant(wrong)
+    lowered = chain(work, lowered=wrong)[0]
+    assert layer in layers_at_fault(lowered), lowered.blamed
+
+
+@pytest.mark.parametrize(("layer", "variable"), [("conv2", "weights"), ("conv3", "output_shift"), ("fc2", "weights")])
+def test_a_fault_of_the_emitted_model_is_blamed_on_its_layer(work: Path, layer: str, variable: str) -> None:
+    described = runtime.load(work / "emit" / runtime.ARTIFACT).to_dict()
+    part = next(one for one in described["layers"] if one["name"] == layer)["variables"][variable]
+    data = np.array(part["data"])
+    part["data"] = (np.flip(data, 0) if variable == "weights" else data + 3).tolist()
+    found = chain(work, emitted=described)
+    assert [layers_at_fault(hop) for hop in found[:2]] == [(), ()]
+    assert layer in layers_at_fault(found[2]), found[2].blamed
+
+
+def test_verify_names_the_layer_and_leaves_the_report_when_a_limit_is_missed(work: Path, tmp_path: Path) -> None:
+    wrong = copy(onnx_files.read_model(work / "calibrate" / "model.onnx"))
+    change(wrong, "fc2_Wi", lambda w: w.T)
+    (tmp_path / "calibrate").mkdir()
+    onnx_files.write_model(wrong, tmp_path / "calibrate" / "model.onnx")
+    for name in ("data", "simplify", "quantize"):
+        (tmp_path / name).symlink_to(work / name)
+    place = Workplace(tmp_path)
+    place.run(emit.STAGE, "emit")
+    with pytest.raises(
+        StageError, match=r"above max_abs_error 0\.5; the error jumps at layer .*fc2.* \(lowered → quantized\)"
+    ):
+        place.run(verify.STAGE, "verify", max_abs_error=0.5, min_agreement=None)
+    report = json.loads((tmp_path / "verify" / hops.REPORT).read_text())
+    assert [bool(hop["blamed"]) for hop in report["hops"]] == [False, True, False]
+    assert (tmp_path / "verify" / hops.ERRORS.file).is_file()

@@ -1,0 +1,256 @@
+# environment: torch
+"""Layer names through both exporters, and faults planted at the export."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from stages import activations, hops, layer_names
+from stages.base import StageError
+from stages.export import strip
+from stages.onnx_form import OnnxForm
+from tests.stages.deep_model import attribute, change
+
+EXPORTERS = ["dynamo", "torchscript"]
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.act = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.conv2(self.act(self.bn1(self.conv1(x)))) + x)
+
+
+class Net(nn.Module):
+    """Blocks and functions: 30 layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2)
+        self.blocks = nn.Sequential(*(Block() for _ in range(4)))
+        self.norm = nn.LayerNorm(8)
+        self.fc1 = nn.Linear(8, 8)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(F.pad(x, (0, 1, 0, 1))))
+        x = self.blocks(x)
+        x = x * torch.softmax(x, dim=1)
+        x = self.norm(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        x = self.drop(F.gelu(self.fc1(x)))
+        return F.log_softmax(self.head(x), dim=1)
+
+
+@functools.cache
+def exported(exporter: str, seed: int) -> tuple[Any, Any, torch.Tensor]:
+    torch.manual_seed(seed)
+    model = Net().eval()
+    for block in model.blocks:
+        block.bn1.running_mean.normal_(0, 0.3)
+        block.bn1.running_var.uniform_(0.5, 2)
+    x = torch.randn(4, 3, 16, 16)
+    names = {"input_names": ["input"], "output_names": ["output"]}
+    if exporter == "dynamo":
+        shapes = ({0: torch.export.Dim("batch")},)
+        program = torch.onnx.export(model, (x,), dynamo=True, opset_version=18, dynamic_shapes=shapes, **names)
+        proto = program.model_proto
+    else:
+        buffer = io.BytesIO()
+        axes = {"input": {0: "batch"}}
+        torch.onnx.export(model, (x,), buffer, dynamo=False, opset_version=12, dynamic_axes=axes, **names)
+        proto = onnx.load_from_string(buffer.getvalue())
+    strip(proto)
+    return proto, activations.collect(model, x), x
+
+
+def traced(proto: Any, sampled: Any, x: torch.Tensor) -> dict[str, tuple[str, str]]:
+    outputs = {key.removesuffix(".out.0"): value.numpy() for key, value in sampled.tensors.items() if ".out.0" in key}
+    return layer_names.trace(proto, OnnxForm(proto, 1, "the model").values(x.numpy()), sampled.layers, outputs)
+
+
+def hop(proto: Any, sampled: Any, x: torch.Tensor, folder: Path) -> hops.Hop:
+    """As `export` and `verify` do it, through the files."""
+    onnx.save(proto, folder / "model.onnx")
+    activations.save(folder / "activations.safetensors", sampled)
+    layer_names.write(folder / layer_names.FILE, traced(proto, sampled, x))
+    record = hops.recorded(folder)
+    assert record is not None
+    steps = [hops.Step("exported", OnnxForm(proto, 1, "the exported model"), "float")]
+    pytorch = hops.Step("pytorch", record[0], "float")
+    return hops.compare(pytorch, steps[0], record[1], layer_names.of(folder), record[0].folded)
+
+
+def faulty(exporter: str, seed: int) -> Any:
+    made = onnx.ModelProto()
+    made.CopyFrom(exported(exporter, seed)[0])
+    return made
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_every_layer_that_onnx_has_is_found(exporter: str) -> None:
+    proto, sampled, x = exported(exporter, 0)
+    found = traced(proto, sampled, x)
+    layers = {layer for layer, _ in found.values()}
+    blocks = [f"blocks.{i}" for i in range(4)]
+    inner = ["bn1", "act", "conv2", "add", "relu"]
+    # the newer exporter fuses the padding with the convolution
+    expected = {
+        *(["pad"] if exporter == "torchscript" else []),
+        "stem",
+        "relu",
+        *(f"{block}.{part}" for block in blocks for part in inner),
+    }
+    assert layers >= expected | {"softmax", "mul", "norm", "fc1", "gelu", "head", "log_softmax", "adaptive_avg_pool2d"}
+    # Dropout is no node, a block is its last one, and conv1 is fused with bn1
+    assert not layers & {"drop", *blocks, *(f"{block}.conv1" for block in blocks)}
+    assert {evidence for _, evidence in found.values()} == {"value"}
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_correct_export_is_never_blamed(exporter: str, seed: int, tmp_path: Path) -> None:
+    found = hop(*exported(exporter, seed), tmp_path)
+    assert found.blamed is None and found.output.sqnr_db > 100
+    assert len(found.layers) >= 28
+
+
+class Attention(nn.Module):
+    """What PyTorch computes inside its own modules, by functions that no trace shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encoder(x).mean(1))
+
+
+def test_no_tensor_inside_a_module_is_taken_for_its_output(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Attention().eval(), torch.randn(4, 6, 16)
+    names = {"input_names": ["input"], "output_names": ["output"]}
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.onnx.export(model, (x,), dynamo=True, opset_version=18, dynamic_shapes=shapes, **names)
+    strip(program.model_proto)
+    found = hop(program.model_proto, activations.collect(model, x), x, tmp_path)
+    shown = {layer.layer for layer in found.layers}
+    assert shown >= {"encoder.layers.0.self_attn", "encoder.layers.1.norm2", "encoder.layers.1.linear1", "mean", "head"}
+    assert all(layer.alone is not None and layer.alone.sqnr_db > 100 for layer in found.layers)
+
+
+def node(model: Any, kind: str, index: int) -> Any:
+    return [one for one in model.graph.node if one.op_type == kind][index]
+
+
+def remove_relu(model: Any) -> None:
+    one = node(model, "Relu", 3)
+    one.op_type = "Identity"
+
+
+def wrong_axis(model: Any) -> None:
+    attribute(node(model, "Softmax", 0), "axis", 2)
+
+
+def shift_pads(model: Any) -> None:
+    if not any(one.op_type == "Pad" for one in model.graph.node):
+        attribute(node(model, "Conv", 0), "pads", [1, 1, 0, 0])
+        return
+    pads = node(model, "Pad", 0).input[1]
+    tensor = [one for one in model.graph.initializer if one.name == pads]
+    if tensor:
+        change(model, pads, lambda values: np.roll(values, 4))
+        return
+    maker = next(one for one in model.graph.node if pads in one.output)
+    constant = onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 0, 0]), pads)
+    model.graph.node.remove(maker)
+    model.graph.initializer.append(constant)
+
+
+def weight(kind: str, index: int, how: Callable[[Any], Any], which: int = 1) -> Callable[[Any], None]:
+    return lambda model: change(model, node(model, kind, index).input[which], how)
+
+
+def other_epsilon(model: Any) -> None:
+    attribute(node(model, "LayerNormalization", 0), "epsilon", 0.5)
+
+
+FAULTS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "removed ReLU": (remove_relu, "blocks.1.act"),
+    "wrong axis": (wrong_axis, "softmax"),
+    "swapped padding": (shift_pads, "pad"),
+    "truncated weight": (
+        weight("Conv", 4, lambda w: np.where(np.arange(len(w))[:, None, None, None] < 6, w, 0)),
+        "blocks.1.conv2",
+    ),
+    "weight in bfloat16": (
+        weight("Conv", 6, lambda w: (w.view(np.uint32) & 0xFFFF0000).view(np.float32)),
+        "blocks.2.conv2",
+    ),
+    "truncated weight of a fused layer": (weight("Conv", 3, lambda w: w * (np.abs(w) > 0.05)), "blocks.1.conv1"),
+    "wrong normalisation": (weight("Conv", 5, lambda bias: bias[::-1], which=2), "blocks.2.bn1"),
+    "transposed Gemm": (weight("Gemm", 0, lambda w: w.T), "fc1"),
+}
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_export_is_blamed_on_its_layer(exporter: str, fault: str, tmp_path: Path) -> None:
+    plant, layer = FAULTS[fault]
+    for seed in range(3):
+        _, sampled, x = exported(exporter, seed)
+        wrong = faulty(exporter, seed)
+        plant(wrong)
+        found = hop(wrong, sampled, x, tmp_path)
+        assert found.blamed is not None, seed
+        assert layer in (*found.blamed.covers, found.blamed.layer), (seed, found.blamed)
+        # what is fused cannot be told apart, but nothing else may be blamed
+        assert len(found.blamed.covers) <= 1
+
+
+def test_another_epsilon_is_blamed(tmp_path: Path) -> None:
+    _, sampled, x = exported("dynamo", 0)
+    wrong = faulty("dynamo", 0)
+    other_epsilon(wrong)
+    found = hop(wrong, sampled, x, tmp_path)
+    assert found.blamed is not None and found.blamed.layer == "norm"
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_without_metadata_and_behind_a_fault_the_structure_tells(exporter: str, tmp_path: Path) -> None:
+    _, sampled, x = exported(exporter, 0)
+    wrong = faulty(exporter, 0)
+    for index, one in enumerate(wrong.graph.node):
+        one.name = f"n{index}"
+        one.ClearField("metadata_props")
+    FAULTS["removed ReLU"][0](wrong)
+    evidence = dict(traced(wrong, sampled, x).values())
+    assert evidence["blocks.1.bn1"] == "value"
+    assert evidence["blocks.2.conv2"] == evidence["blocks.3.act"] == evidence["fc1"] == "structure"
+    found = hop(wrong, sampled, x, tmp_path)
+    assert found.blamed is not None
+    assert "blocks.1.act" in (*found.blamed.covers, found.blamed.layer) or found.blamed.layer == "blocks.1.conv2"
+
+
+def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "layers.json").write_text('{"a": 1}')
+    with pytest.raises(StageError, match=r"cannot read the layer names layers\.json"):
+        layer_names.read(tmp_path / "layers.json")
