@@ -1,0 +1,82 @@
+"""Run the emitted folder: every layer on its sampled activations, and the whole model on samples."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.base import StageError
+from stages.zml.project import WEIGHTS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LINE = re.compile(r"layer (\S+): (?:error (\S+)|(shape .*?)) (agrees|DIFFERS)")
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """What the test said of one layer: its largest error, or how its shape is wrong."""
+
+    name: str
+    error: float
+    fault: str
+    agrees: bool
+
+
+def test_layers(program: Path, emitted: Path) -> list[LayerResult]:
+    """Run the emitted test, in the emitted folder; results in the order the layers finish.
+
+    Raises StageError if the program stops before its end, naming the layer it was at.
+    """
+    done = subprocess.run([str(program)], cwd=emitted, capture_output=True, text=True, errors="replace", check=False)
+    sys.stderr.write(done.stderr)
+    results = [
+        LayerResult(name, float(error or "inf"), fault or "", verdict == "agrees")
+        for name, error, fault, verdict in _LINE.findall(done.stderr)
+    ]
+    if not re.search(r"^\d+ of \d+ layers differ$", done.stderr, re.MULTILINE):
+        raise StageError(f"the emitted test stopped: {_stopped(done.stderr)}", "see the log")
+    return results
+
+
+def predictor(program: Path, emitted: Path, scratch: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    """Samples as stored (n, *shape) -> scores (n, classes), with the contract in the emitted folder."""
+    from stages.dataset import read_contract
+
+    contract = read_contract(emitted)
+    score = scorer(program, emitted, scratch)
+    return lambda stored: score(contract.normalise(stored))
+
+
+def scorer(program: Path, emitted: Path, scratch: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    """The model's input, float32 (n, *shape) -> scores (n, classes); StageError if the program stops."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    given, scores = scratch / "input.safetensors", scratch / "scores.f32"
+
+    def score(x: NDArray[Any]) -> NDArray[np.float32]:
+        given.write_bytes(save({"input": np.ascontiguousarray(x)}))
+        command = [str(program), str(emitted / WEIGHTS), str(given), str(scores)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode:
+            sys.stderr.write(done.stderr)
+            raise StageError(f"the emitted model stopped: {_stopped(done.stderr)}", "see the log")
+        return np.fromfile(scores, np.float32).reshape(len(x), -1)
+
+    return score
+
+
+def _stopped(output: str) -> str:
+    """What a program that panicked said, with the layer it was at."""
+    at = re.findall(r"layer (\S+): (?!error|shape)", output)
+    said = re.search(r"panic: (.+)|^error: (.+)", output, re.MULTILINE)
+    message = next((part for part in said.groups() if part), "") if said else "no message"
+    return f"layer {at[-1]}: {message}" if at else message

@@ -1,0 +1,106 @@
+"""Check the emitted Zig, execute every layer and the whole model, and compare with PyTorch and the float model.
+
+ZML itself is built with Bazel from the network, so the emitted code is executed on a stand-in for the calls
+of ZML it makes (`stages/zml/eager`), on the CPU in float32. What that does not show is whether ZML's own types
+agree: `zml_checkout` adds it. The level reached is in the metrics: `executed`, or `types`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from stages import hops, onnx_files
+from stages.base import Inputs, Metrics, RepositoryPath, Stage, StageError, progress
+from stages.verify import CONFUSION, VerifyParams, verify
+from stages.zml import checkout, runtime, toolchain
+from stages.zml.project import MODEL, TEST, WEIGHTS
+
+LAYERS = "layers.csv"
+
+
+class ZmlVerifyParams(VerifyParams):
+    """Which stand-in, and whether to check types against ZML itself."""
+
+    stand_in: RepositoryPath = Field(description="folder of the Zig that stands in for ZML; a change runs verify again")
+    zml_checkout: RepositoryPath | None = Field(
+        default=None, description="folder of a ZML checkout, to compile the emitted code against with Bazel"
+    )
+
+
+def run(params: ZmlVerifyParams, inputs: Inputs, out: Path) -> Metrics:
+    """emit/, the models before it and the test split -> metrics, layers.csv and what `stages.verify` writes.
+
+    Raises StageError for Zig that is malformed or does not compile, and naming the first layer that
+    differs from PyTorch.
+    """
+    emitted = inputs["emit"]
+    if params.zml_checkout:
+        checkout.require(inputs.files["zml_checkout"])
+    progress("check the syntax")
+    toolchain.check_syntax([emitted / MODEL, emitted / TEST])
+    progress("compile")
+    program = toolchain.build(emitted, inputs.files["stand_in"], inputs.scratch)
+    progress("test every layer")
+    layers = runtime.test_layers(program, emitted)
+    _write(layers, out / LAYERS)
+    _check(layers, emitted)
+    if params.zml_checkout:
+        progress("compile against ZML")
+        checkout.check_types(emitted, inputs.files["zml_checkout"], inputs.scratch)
+    metrics: dict[str, Any] = verify(
+        params, inputs, out, runtime.predictor(program, emitted, inputs.scratch), WEIGHTS, _steps(inputs, program)
+    )
+    return {
+        **metrics,
+        "checked": "types" if params.zml_checkout else "executed",
+        "layers": len(layers),
+        "max_layer_error": max(layer.error for layer in layers),
+    }
+
+
+def _steps(inputs: Inputs, program: Path) -> list[hops.Step]:
+    """The Zig as the last form of the model. Of its layers it shows none here: the emitted test has compared them."""
+    simplified = onnx_files.read_model(inputs["simplify"] / "model.onnx", "the float model")
+    output = onnx_files.only_output(simplified, "the float model").name
+    score = runtime.scorer(program, inputs["emit"], inputs.scratch)
+    return [hops.Step("emitted", hops.OutputOnly(score, output), "float")]
+
+
+def _write(layers: list[runtime.LayerResult], path: Path) -> None:
+    rows = [f"{layer.name},{layer.error:.3g}" for layer in layers]
+    path.write_text("\n".join(["layer,max_abs_error", *rows]) + "\n", encoding="utf-8")
+
+
+def _check(layers: list[runtime.LayerResult], emitted: Path) -> None:
+    if not layers:
+        raise StageError("no layer was sampled", "raise emit.max_layers and emit.max_megabytes")
+    wrong = [layer for layer in layers if not layer.agrees]
+    if not wrong:
+        return
+    first = wrong[0]
+    tolerance = _tolerance(emitted)
+    fault = first.fault or f"its largest error is {first.error:.3g}, the tolerance {tolerance}"
+    inside = "; the layers inside it agree" if _has_layers_inside(first.name, layers) else ""
+    others = f" ({len(wrong) - 1} more differ)" if len(wrong) > 1 else ""
+    raise StageError(
+        f"layer {first.name} differs from PyTorch: {fault}{inside}{others}",
+        "see the log for every layer; raise emit.tolerance only if the error is one of rounding",
+    )
+
+
+def _has_layers_inside(name: str, layers: list[runtime.LayerResult]) -> bool:
+    return any(name == "__model__" != other.name or other.name.startswith(f"{name}.") for other in layers)
+
+
+def _tolerance(emitted: Path) -> str:
+    """As the emitted test states it."""
+    text = (emitted / TEST).read_text(encoding="utf-8")
+    return text.partition("const tolerance: f32 = ")[2].partition(";")[0]
+
+
+STAGE = Stage(
+    params=ZmlVerifyParams, inputs=("emit", "simplify", "export", "data"), run=run, plots=(CONFUSION, hops.ERRORS)
+)

@@ -1,0 +1,151 @@
+# environment: zml
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from stages.base import Inputs, StageError
+from stages.zml import toolchain
+from stages.zml.verify import STAGE
+
+ROOT = Path(__file__).resolve().parents[3]
+STAND_IN = ROOT / "stages" / "zml" / "eager"
+
+
+@pytest.fixture(scope="module")
+def emitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `op_models` emits: it needs torch, and so runs in the environment that has it."""
+    folder = tmp_path_factory.mktemp("emitted")
+    find = "import pathlib, pipeline.environments as e; print(e.ensure(pathlib.Path(), 'torch', print).python)"
+    # the environment's own pytest must not be seen by another Python
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    found = subprocess.run(
+        [ROOT / ".venv/bin/python", "-c", find], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
+    )
+    python = found.stdout.splitlines()[-1]
+    command = [python, "-m", "tests.stages.zml.op_models", str(folder)]
+    subprocess.run(command, cwd=ROOT, env={**variables, "PYTHONPATH": str(ROOT)}, check=True)
+    return folder
+
+
+def run(root: Path, emit: str = "emit", out: str = "verify", **params: Any) -> dict[str, Any]:
+    folders = {key: root / (emit if key == "emit" else key) for key in STAGE.inputs}
+    made, scratch = root / out, root / f"{out}.scratch"
+    made.mkdir()
+    scratch.mkdir()
+    files = {"stand_in": STAND_IN}
+    if "zml_checkout" in params:
+        files["zml_checkout"] = root / "checkout"
+    inputs = Inputs(folders, files=files, scratch=scratch)
+    return STAGE.run(STAGE.params(stand_in="stages/zml/eager", **params), inputs, made)
+
+
+def copied(emitted: Path, to: Path, name: str = "Images") -> Path:
+    shutil.copytree(emitted / name, to / name, ignore=shutil.ignore_patterns("verify*"))
+    return to / name
+
+
+@pytest.fixture(scope="module")
+def images(emitted: Path) -> dict[str, Any]:
+    return run(emitted / "Images", "unfolded")
+
+
+def test_every_layer_of_images_computes_what_pytorch_does(emitted: Path, images: dict[str, Any]) -> None:
+    assert images["checked"] == "executed"
+    assert images["layers"] > 30
+    assert images["max_layer_error"] < 1e-5
+    assert images["max_abs_error"] < 1e-5
+    assert images["agreement"] == 1
+    assert images["samples"] == 24
+    assert images["size_bytes"] == (emitted / "Images" / "unfolded" / "model.safetensors").stat().st_size
+    rows = (emitted / "Images" / "verify" / "layers.csv").read_text().splitlines()
+    assert rows[0] == "layer,max_abs_error"
+    assert len(rows) == images["layers"] + 1
+    assert json.loads((emitted / "Images" / "verify" / "parity.json").read_text())
+
+
+def test_every_layer_of_sequences_computes_what_pytorch_does(emitted: Path) -> None:
+    metrics = run(emitted / "Sequences")
+    assert metrics["max_layer_error"] < 1e-5
+    assert metrics["agreement"] == 1
+
+
+def test_the_stand_in_is_sound_zig() -> None:
+    files = sorted(STAND_IN.glob("*.zig"))
+    assert STAND_IN / "zml.zig" in files
+    toolchain.check_syntax(files)
+
+
+def test_a_wrong_weight_is_caught_at_its_layer(
+    emitted: Path, images: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = emitted / "Images" / "verify.scratch" / toolchain.BINARY
+    monkeypatch.setattr(toolchain, "build", lambda *_: program)  # the weights are no part of it
+    root = copied(emitted, tmp_path)
+    weights = load_file(root / "unfolded" / "model.safetensors")
+    weights["block.conv2.weight"][1, 2, 0, 1] += np.float32(0.5)
+    save_file(weights, root / "unfolded" / "model.safetensors")
+    with pytest.raises(
+        StageError, match=r"layer block\.conv2 differs .* error is 0\.\d+, the tolerance 0\.001 \(\d more"
+    ):
+        run(root, "unfolded")
+
+
+def test_a_removed_relu_is_caught_at_its_layer(emitted: Path, tmp_path: Path) -> None:
+    root = copied(emitted, tmp_path)
+    path = root / "emit" / "model.zig"
+    before, name, after = path.read_text().partition("pub const Idle3 = struct")
+    assert "return x.relu();" in after
+    path.write_text(before + name + after.replace("return x.relu();", "return x;", 1))
+    with pytest.raises(StageError, match=r"layer idle\.3 differs from PyTorch: its largest error"):
+        run(root)
+
+
+def test_code_that_breaks_zmls_rules_stops_with_the_layer(emitted: Path, tmp_path: Path) -> None:
+    root = copied(emitted, tmp_path)
+    path = root / "emit" / "model.zig"
+    text = path.read_text()
+    assert text.count(".rhs_dilation = &.{ 2, 1 }") == 1
+    path.write_text(text.replace("y.add(self.bias.withTags(.{.c})", "y.add(self.bias.withTags(.{.h})", 1))
+    with pytest.raises(StageError, match=r"stopped: layer stem: cannot broadcast \{h=8,f32\} to \{b=4,c=8"):
+        run(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("return", "retrun"), r"model\.zig is not valid Zig: model\.zig:\d+:\d+: "),
+        (("    return", "return"), r"model\.zig is not formatted"),
+    ],
+)
+def test_malformed_zig_is_refused(emitted: Path, tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    root = copied(emitted, tmp_path)
+    path = root / "emit" / "model.zig"
+    path.write_text(path.read_text().replace(*change, 1))
+    with pytest.raises(StageError, match=message):
+        run(root)
+
+
+def test_a_folder_that_is_no_zml_checkout_is_refused(emitted: Path, tmp_path: Path) -> None:
+    root = copied(emitted, tmp_path)
+    (root / "checkout").mkdir()
+    with pytest.raises(StageError, match=r"is no checkout of ZML: it has no MODULE\.bazel"):
+        run(root, zml_checkout="checkouts/zml")
+
+
+def test_a_checkout_without_bazel_is_refused(emitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = copied(emitted, tmp_path)
+    for file in ("MODULE.bazel", "zml/tensor.zig"):
+        (root / "checkout" / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / "checkout" / file).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StageError, match="there is no 'bazel' on PATH"):
+        run(root, zml_checkout="checkouts/zml")
