@@ -16,6 +16,7 @@ import io
 import logging
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -400,6 +401,11 @@ class Repository:
                 if pull:
                     self._fetch_run_cache(stage)
                 self._repo.stage_cache.restore(stage, pull=pull)
+            except TypeError:
+                # a run that is killed while it saves a result may leave an empty folder for it, whose newest entry
+                # DVC takes to be None; by now the stage has the hashes that name the folder
+                self._run_cache_folder(_get_stage_hash(stage)).rmdir()
+                return False
             except RunCacheNotFoundError:
                 return False
             stage.save_deps()
@@ -485,6 +491,9 @@ class Repository:
             with _readable_errors(), contextlib.suppress(CheckoutError, DownloadError):
                 self._repo.pull([step.name for step in wanted], allow_missing=True)
 
+    def _run_cache_folder(self, key: str) -> Path:
+        return Path(self._repo.stage_cache.cache_dir) / key[:2] / key
+
     def _fetch_run_cache(self, stage: Any) -> None:
         """Bring the remote's run-cache entries for what the stage reads now, and no others."""
         recorded = [dep.hash_info for dep in stage.deps]
@@ -496,15 +505,16 @@ class Repository:
         if key is None:
             return
         remote = self._repo.cloud.get_remote_odb(None, "fetch --run-cache", hash_name="md5-dos2unix")
-        local = Path(self._repo.stage_cache.cache_dir) / key[:2] / key
+        local = self._run_cache_folder(key)
+        fresh = local.with_name(f"{key}.new")
         there = remote.fs.join(remote.path, "runs", key[:2], key)
         if local.is_dir() or not remote.fs.exists(there):
             return
-        local.mkdir(parents=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
         for entry in remote.fs.find(there):
-            fresh = local / f".{remote.fs.name(entry)}.new"
-            remote.fs.get_file(entry, str(fresh))
-            fresh.rename(local / remote.fs.name(entry))
+            remote.fs.get_file(entry, str(fresh / remote.fs.name(entry)))
+        fresh.rename(local)  # whole or not at all: DVC takes whatever lies in there
 
     def close(self) -> None:
         """Let go of DVC's databases."""

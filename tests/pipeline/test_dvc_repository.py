@@ -487,3 +487,13 @@ def test_the_environment_of_a_command_is_what_dvc_gives_it(tmp_path):
     assert f"DVC_ROOT={root}\n" in ours and "DVC_STAGE=one\n" in ours
     assert drive.repro(root, ["one"], force=True) and (root / "one").read_text() == ours
     assert os.environ.get("DVC_STAGE") is None
+
+
+def test_an_empty_folder_that_a_kill_left_in_the_run_cache_is_no_obstacle(tmp_path):
+    root = lay(tmp_path, {"src": "x\n"}, {"one": copies("one", ["src"])})
+    run(root)
+    (entry,) = (path for path in (root / ".dvc/cache/runs").rglob("*") if path.is_file())
+    entry.unlink()
+    (root / "dvc.lock").unlink()
+    assert run(root).named(State.DONE) == {"one"} and started(root)["one"] == 2
+    assert entry.parent.is_dir() and drive.status(root) == {}

@@ -169,7 +169,7 @@ def kill_at_random_moments(place: Path, seed: int, kills: int) -> None:
             code = driven.end()
         spent = time.monotonic() - began
         done += Counter(event["stage"] for event in driven.events if event.get("state") == "done")
-        assert code in (0, -signal.SIGKILL), driven.noise
+        assert code in (0, -signal.SIGKILL), "".join(driven.noise)
         # the watchdog may need a moment; nothing of the run may then be writing still
         wait_until(lambda: not in_sessions_of(root), "no process of the run is left", STOPS_WITHIN)
         if code == 0:
