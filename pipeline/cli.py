@@ -101,30 +101,31 @@ def _check(options: argparse.Namespace) -> Exit:
 
 def _plan(options: argparse.Namespace) -> Exit:
     from pipeline import views
+    from pipeline.plan import make_plan
 
     root, plan = _plan_of(options)
     states: dict[str, str] = {}
     if not options.no_status:
-        states = _states(root, plan, "or add --no-status")
+        _refuse_stale(root, make_plan(root) if options.recipes else plan, "or add --no-status")
+        states = _states(root, plan)
     render = {"text": views.as_text, "json": views.as_json, "mermaid": views.as_mermaid}[options.format]
     print(render(plan, states))
     return Exit.DONE
 
 
-def _states(root: Path, plan: Plan, otherwise: str = "") -> dict[str, str]:
+def _states(root: Path, plan: Plan) -> dict[str, str]:
     """What a run would do, by stage; DVC is asked, so dvc.yaml must be current."""
     from pipeline import environments, running
 
-    _refuse_stale(root, otherwise)
     environments.device(root)
     return running.states(root, plan)
 
 
-def _refuse_stale(root: Path, otherwise: str = "") -> None:
+def _refuse_stale(root: Path, everything: Plan, otherwise: str = "") -> None:
+    """RecastError unless dvc.yaml matches the plan of all recipes."""
     from pipeline import dvcfile
-    from pipeline.plan import make_plan
 
-    if not dvcfile.is_current(root, make_plan(root)):
+    if not dvcfile.is_current(root, everything):
         message = "dvc.yaml does not match the recipes, so what would run is unknown"
         raise RecastError(message, ", ".join(filter(None, ["run './recast sync'", otherwise])))
 
@@ -137,7 +138,7 @@ def _explain(options: argparse.Namespace) -> Exit:
     root = _enter_root()
     plan = make_plan(root)
     _, ids = explain.wanted(plan, options.what)
-    _refuse_stale(root)
+    _refuse_stale(root, plan)
     environments.device(root)
     repository = Repository(root, _say)
     try:
@@ -249,7 +250,11 @@ def _dry_run(root: Path, options: argparse.Namespace) -> Exit:
     plan = make_plan(root)
     targets = running.dvc_names(plan, running.Request(tuple(options.recipes), options.target, options.stage))
     part = running.needed(plan, options.recipes, targets)
-    states = dict.fromkeys(part.stages, views.WOULD_RUN) if options.force else _states(root, part)
+    if options.force:
+        states = dict.fromkeys(part.stages, views.WOULD_RUN)
+    else:
+        _refuse_stale(root, plan)
+        states = _states(root, part)
     print(views.as_json(part, states) if options.json else views.as_text(part, states))
     return Exit.DONE
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -94,19 +93,6 @@ class Plan:
 
     stages: Mapping[str, PlannedStage]
     recipes: Mapping[str, PlannedRecipe]
-
-    @cached_property
-    def dependents(self) -> Mapping[str, tuple[str, ...]]:
-        """id -> ids that read it directly."""
-        found: dict[str, list[str]] = {id: [] for id in self.stages}
-        for id, stage in self.stages.items():
-            for read in dict.fromkeys(stage.inputs.values()):
-                found[read].append(id)
-        return {id: tuple(ids) for id, ids in found.items()}
-
-    def downstream(self, ids: Iterable[str]) -> frozenset[str]:
-        """The stages themselves and everything that reads them, directly or not."""
-        return reachable(ids, self.dependents.__getitem__)
 
     def find(self, recipe: str, address: str) -> PlannedStage:
         """The stage a recipe calls `stage` or `target/stage`; RecastError if there is none."""

@@ -19,11 +19,16 @@ from pipeline.shell import ShellRunner
 from pipeline.stage_process import LOGS, read_timings, run_stage
 from pipeline.workers import Workers
 
+Stamp = tuple[tuple[str, int, int], ...]
+
 
 class PlanRunner:
     """The executor's runner for a repository of recipes. Use it as a context manager: leaving it ends every process."""
 
-    def __init__(self, root: Path, plan: Plan, *, warm: bool = True, timeout: float | None = None) -> None:
+    def __init__(
+        self, root: Path, plan: Plan, stamp: Stamp, *, warm: bool = True, timeout: float | None = None
+    ) -> None:
+        """`stamp`: that of the recipes before the plan was made from them."""
         self.root = root
         self.timeout = timeout
         self._workers = Workers(root, warm=warm)
@@ -31,11 +36,11 @@ class PlanRunner:
         self._left: dict[str, tuple[str, int]] = {}
         """stages that have not ended -> what they would share a warm process by"""
         self._warm: set[tuple[str, int]] = set()
-        self._take(plan)
+        self._take(plan, stamp)
 
-    def _take(self, plan: Plan) -> None:
+    def _take(self, plan: Plan, stamp: Stamp) -> None:
         self.plan = plan
-        self._stamp = sources_stamp(self.root)
+        self._stamp = stamp
         self._planned = {stage.dvc_name: stage for stage in plan.stages.values()}
 
     def __enter__(self) -> PlanRunner:
@@ -81,7 +86,8 @@ class PlanRunner:
 
     def settle(self, step: Step) -> bool:
         """Plan again if a recipe was edited while the run went on: a stage runs with what DVC has just noted."""
-        if sources_stamp(self.root) == self._stamp:
+        stamp = sources_stamp(self.root)
+        if stamp == self._stamp:
             return True
         plan = make_plan(self.root)
         if not dvcfile.is_current(self.root, plan):
@@ -89,7 +95,7 @@ class PlanRunner:
                 "the recipes were changed while they ran, so that dvc.yaml no longer matches them",
                 "run the command again: what finished is kept",
             )
-        self._take(plan)
+        self._take(plan, stamp)
         return False
 
     def run(self, step: Step, gpus: Sequence[str], show: Show) -> float | None:
@@ -149,8 +155,8 @@ def _sharing(stage: PlannedStage) -> tuple[str, int]:
     return stage.environment, stage.params["resources"]["cpu"]
 
 
-def sources_stamp(root: Path) -> tuple[tuple[str, int, int], ...]:
-    """Changes when a recipe, a target or the defaults are edited."""
+def sources_stamp(root: Path) -> Stamp:
+    """Changes when a recipe, a target or the defaults are edited; to be taken before a plan is made from them."""
     paths = sorted([root / DEFAULTS, *(root / RECIPES).rglob("*")])
     found = [(path, path.stat()) for path in paths]
     return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)

@@ -19,7 +19,7 @@ from pipeline.lockfile import LOCK, read_lock, write_lock
 from pipeline.plan import Plan, make_plan, reachable
 from pipeline.results import Rows, result_rows
 from pipeline.run_lock import only_run
-from pipeline.runner import PlanRunner
+from pipeline.runner import PlanRunner, sources_stamp
 from pipeline.schema import SCHEMA, render_schema
 from pipeline.stage_process import sweep
 
@@ -59,12 +59,13 @@ def run(
     with only_run(root, say, interrupts.check):
         sweep(root)
         sources = up_to_date.sources(root)
+        stamp = sources_stamp(root)
         plan = make_plan(root)
         targets = dvc_names(plan, request)
         sync(root, plan, say)
         repository = Repository(root, say, interrupts.check)
         try:
-            with PlanRunner(root, plan, warm=warm, timeout=timeout) as runner:
+            with PlanRunner(root, plan, stamp, warm=warm, timeout=timeout) as runner:
                 executor = Executor(repository, runner, this_machine(), options, show, interrupts)
                 result = executor.run(targets, sources)
         finally:
