@@ -56,6 +56,10 @@ class Form(Protocol):
     def inputs_of(self, tensor: str, shown: Sequence[str]) -> tuple[list[str], list[str]]:
         """Tensors in `shown` that the layer of `tensor` reads, and its operations."""
 
+    @property
+    def called(self) -> Mapping[str, str]:
+        """What tensors are called here, by the names they have in the form's own file, as far as those differ."""
+
     def rename(self, names: Mapping[str, str]) -> None:
         """Call tensors as the form before calls them."""
 
@@ -111,6 +115,11 @@ class Recorded:
         """Not known."""
         return [], []
 
+    @property
+    def called(self) -> Mapping[str, str]:
+        """All have the names they were recorded by."""
+        return {}
+
     def rename(self, names: Mapping[str, str]) -> None:
         """A record is the first form."""
         raise NotImplementedError
@@ -139,6 +148,11 @@ class OutputOnly:
     def inputs_of(self, tensor: str, shown: Sequence[str]) -> tuple[list[str], list[str]]:
         """Everything that is shown lies before the output."""
         return [one for one in shown if one != tensor][-1:], []
+
+    @property
+    def called(self) -> Mapping[str, str]:
+        """The output has one name."""
+        return {}
 
     def rename(self, names: Mapping[str, str]) -> None:
         """The output is the only tensor."""
@@ -213,6 +227,7 @@ def compare(
     output = before.form.output
     if after.form.output != output:
         after.form.rename({after.form.output: output})
+    _inherit_names(before.form, after.form)
     alone: Arrays | None = None
     noise: Arrays = {}
     note = ""
@@ -343,6 +358,15 @@ def _worst(hops: Sequence[Hop]) -> Hop | None:
     showing = [hop for hop in hops if len(hop.layers) > 1]
     blamed = next((hop for hop in showing if hop.blamed is not None), None)
     return blamed or min(showing, key=lambda hop: hop.output.sqnr_db, default=None)
+
+
+def _inherit_names(before: Form, after: Form) -> None:
+    """A tensor that bears one name in the files of both forms is called in the later one as it is in the earlier."""
+    known = after.called
+    own = {called: name for name, called in known.items()}
+    shown = after.tensors
+    originals = {own.get(name, name) for name in shown} - known.keys()
+    after.rename({name: called for name, called in before.called.items() if name in originals and called not in shown})
 
 
 def _covered(

@@ -80,11 +80,12 @@ class IntegerForm(LoweredForm):
         import numpy as np
         import onnx
 
-        if tensor not in self._kinds:
+        own = self._own_name(tensor)
+        if own not in self._kinds:
             return value
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(self._kinds[tensor])
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self._kinds[own])
         limits = np.iinfo(dtype)
-        scaled = np.round(value * _along_channels(self._scales[tensor], value))
+        scaled = np.round(value * _along_channels(self._scales[own], value))
         integers: NDArray[Any] = np.clip(scaled, limits.min, limits.max).astype(dtype)
         return integers
 
@@ -92,10 +93,14 @@ class IntegerForm(LoweredForm):
         """Divided by the scale."""
         import numpy as np
 
-        if tensor not in self._scales or value.dtype.kind == "f":
+        own = self._own_name(tensor)
+        if own not in self._scales or value.dtype.kind == "f":
             return value
-        floats: NDArray[Any] = (value / _along_channels(self._scales[tensor], value)).astype(np.float32)
+        floats: NDArray[Any] = (value / _along_channels(self._scales[own], value)).astype(np.float32)
         return floats
+
+    def _own_name(self, tensor: str) -> str:
+        return next((name for name, called in self._called.items() if called == tensor), tensor)
 
 
 class AkidaForm:
@@ -119,14 +124,19 @@ class AkidaForm:
         model's tensor, which has the same name in `scales`."""
         self._model, self._input = model, akida_input
         self._contract, self._emitted = contract, emitted
-        self._scales, self._tensors = scales, tensors
+        self._scales, self._own, self._called = scales, tensors, dict[str, str]()
         self.output = output
 
     @property
     def tensors(self) -> list[str]:
         """The tensors of the layers, the model's output last."""
-        shown = [self._tensors[layer.name] for layer in self._model.layers[:-1] if layer.name in self._tensors]
-        return [*(name for name in shown if name != self.output), self.output]
+        shown = [self._tensor(layer) for layer in self._model.layers[:-1]]
+        return [*(name for name in shown if name and name != self.output), self.output]
+
+    def _tensor(self, layer: Any) -> str:
+        """What the layer's output is called; empty for a layer that the integer model has not."""
+        own = self._own.get(layer.name, "")
+        return self._called.get(own, own)
 
     def values(self, x: NDArray[Any]) -> Arrays:
         """Each layer's output with the channels first, as in ONNX."""
@@ -138,14 +148,14 @@ class AkidaForm:
         described = self._model.to_dict()
         found: Arrays = {}
         for count, layer in enumerate(self._model.layers[:-1], 1):
-            tensor = self._tensors.get(layer.name)
-            if tensor is None or tensor == self.output:
+            tensor = self._tensor(layer)
+            if not tensor or tensor == self.output:
                 continue
             first = akida.Model.from_dict({**described, "layers": described["layers"][:count]})
             # akida gives NHWC, and a table of scores as (N, 1, 1, C)
             value = np.moveaxis(first.forward(taken), -1, 1)
             value = value.reshape(value.shape[:2]) if value.shape[2:] == (1, 1) else value
-            found[tensor] = (value / _along_channels(self._scales[tensor], value)).astype(np.float32)
+            found[tensor] = (value / _along_channels(self._scales[self._own[layer.name]], value)).astype(np.float32)
         found[self.output] = self._model.predict(taken).reshape(len(x), -1)
         return found
 
@@ -155,16 +165,23 @@ class AkidaForm:
 
     def inputs_of(self, tensor: str, shown: Sequence[str]) -> tuple[list[str], list[str]]:
         """Those of the layer, and its type."""
-        layers = {self._tensors.get(layer.name, ""): layer for layer in self._model.layers}
+        layers = {self._tensor(layer): layer for layer in self._model.layers}
         layer = self._model.layers[-1] if tensor == self.output else layers[tensor]
-        before = [self._tensors.get(one.name, "") for one in layer.inbounds]
-        if tensor == self.output and self._tensors.get(self._model.layers[-1].name) != tensor:
+        before = [self._tensor(one) for one in layer.inbounds]
+        if tensor == self.output and self._tensor(layer) != tensor:
             # the dequantizer behind the last layer is no layer of the float model
-            before = [self._tensors.get(one.name, "") for last in layer.inbounds for one in last.inbounds]
+            before = [self._tensor(one) for last in layer.inbounds for one in last.inbounds]
         return [one for one in before if one in shown and one != tensor], [runtime.layer_type(layer)]
 
+    @property
+    def called(self) -> Mapping[str, str]:
+        """What tensors are called, by their names in the integer model, as far as those differ."""
+        return self._called
+
     def rename(self, names: Mapping[str, str]) -> None:
-        """The output alone may have another name."""
+        """Call tensors as the form before calls them."""
+        original = {called: name for name, called in self._called.items()}
+        self._called |= {original.get(name, name): called for name, called in names.items() if name != self.output}
         self.output = names.get(self.output, self.output)
 
 

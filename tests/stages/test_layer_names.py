@@ -20,7 +20,7 @@ from stages import activations, hops, layer_names
 from stages.base import StageError
 from stages.export import strip
 from stages.onnx_form import OnnxForm
-from tests.stages.deep_model import attribute, change
+from tests.stages.faults import attribute, change
 
 EXPORTERS = ["dynamo", "torchscript"]
 

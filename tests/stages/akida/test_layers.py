@@ -15,8 +15,8 @@ from stages import hops, onnx_files, simplifier
 from stages.akida import calibrate, emit, layers, quantize, runtime, verify
 from stages.base import Inputs, StageError
 from stages.dataset import read_contract, read_stored
-from tests.stages.deep_model import change, copy
-from tests.stages.deep_model import node as maker
+from tests.stages.faults import change, copy
+from tests.stages.faults import node as maker
 from tests.stages.onnx_models import CLASSES, Workplace, initializer, model, write_data
 
 
