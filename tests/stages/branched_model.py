@@ -22,9 +22,8 @@ def branched(seed: int) -> Any:
         unit = f"unit{index}"
         left = net.conv(f"{unit}.left1", x, CHANNELS, CHANNELS, pads=[0, 0, 1, 1], strides=[2, 2])
         left = net.add("Relu", f"{unit}.left1.relu", [net.norm(f"{unit}.left1.norm", left, CHANNELS)])
-        left = net.norm(
-            f"{unit}.left2.norm", net.conv(f"{unit}.left2", left, CHANNELS, CHANNELS, pads=[1] * 4), CHANNELS
-        )
+        left = net.conv(f"{unit}.left2", left, CHANNELS, CHANNELS, pads=[1, 1, 1, 1])
+        left = net.norm(f"{unit}.left2.norm", left, CHANNELS)
         right = net.conv(f"{unit}.right", x, CHANNELS, CHANNELS, size=1, strides=[2, 2])
         x = net.add("Add", f"{unit}.add", [left, net.norm(f"{unit}.right.norm", right, CHANNELS)])
         x = net.add("Relu", f"{unit}.relu", [x])

@@ -1,4 +1,4 @@
-"""The faults that the tests of parity plant, in float graphs and in int8 graphs, and small networks to plant them in."""
+"""The faults that the tests of parity plant, in float and in int8 graphs, and how networks for them are made."""
 
 from __future__ import annotations
 
