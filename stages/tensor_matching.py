@@ -49,6 +49,8 @@ def rename(reference: Arrays, x: NDArray[Any], before: Form, form: Form, what: s
                 renamed[name] = found
                 certain.add(found)
                 free.remove(found)
+            elif any(_alike(one, value) for one in reference.values()):
+                certain.add(name)  # a copy, which some tools make: it stands for nothing else
         # one guess at a time: with it, the layer behind is given the right input, and recognised by its value
         if not renamed:
             renamed = _by_a_reader(reference, before, form, certain | guessed)
@@ -68,7 +70,8 @@ def _by_a_reader(reference: Arrays, before: Form, after: Form, certain: Collecti
     """
     shown = [name for name in after.tensors if name in reference]
     order = list(reference)
-    for reader in shown:
+    # one that is itself right was given the right input
+    for reader in [one for one in shown if one not in certain]:
         here, _ = after.inputs_of(reader, after.tensors)
         there, _ = before.inputs_of(reader, order)
         odd = [one for one in here if one not in there]

@@ -140,23 +140,20 @@ class AkidaForm:
 
     def values(self, x: NDArray[Any]) -> Arrays:
         """Each layer's output with the channels first, as in ONNX."""
-        import akida
-
-        stored = self._contract.stored(x)
-        taken = self._input.prepare(stored, self._emitted.normalise(stored))
+        taken = self._taken(x)
         described = self._model.to_dict()
         found: Arrays = {}
         for layer in self._model.layers[:-1]:
             tensor = self._tensor(layer)
             if not tensor or tensor == self.output:
                 continue
-            before = _up_to(layer)
-            first = akida.Model.from_dict(
-                {**described, "layers": [entry for entry in described["layers"] if entry["name"] in before]}
-            )
-            found[tensor] = self._floats(layer, first.forward(taken))
+            found[tensor] = self._floats(layer, one_layer.up_to(described, layer).forward(taken))
         found[self.output] = self._model.predict(taken).reshape(len(x), -1)
         return found
+
+    def _taken(self, x: NDArray[Any]) -> NDArray[Any]:
+        stored = self._contract.stored(x)
+        return self._input.prepare(stored, self._emitted.normalise(stored))
 
     def alone(self, x: NDArray[Any], given: Given) -> Arrays:
         """Each tensor in `given` as its layer, in a model of its own, makes it of the given values of its inputs.
@@ -166,14 +163,13 @@ class AkidaForm:
         import numpy as np
 
         described = self._model.to_dict()
-        own = self.values(x)
         found: Arrays = {}
         for layers in self._groups():
             first, last = layers[0], layers[-1]
             tensor = self.output if last is self._model.layers[-1] else self._tensor(last)
             read = [self._read(one) for one in first.inbounds]
-            if not read and tensor in given:
-                found[tensor] = own[tensor]  # it reads the model's input
+            if not read and tensor in given:  # it reads the model's input
+                found[tensor] = self._floats(last, one_layer.up_to(described, last).forward(self._taken(x)))
             if not read or tensor not in given or any(self._tensor(one) not in given for one in read):
                 continue
             integers = [self._integers(one, given[self._tensor(one)]) for one in read]
@@ -240,18 +236,6 @@ class AkidaForm:
         original = {called: name for name, called in self._called.items()}
         self._called |= {original.get(name, name): called for name, called in names.items() if name != self.output}
         self.output = names.get(self.output, self.output)
-
-
-def _up_to(layer: Any) -> set[str]:
-    """Names of the layer and of all before it, without those of branches it does not read."""
-    found: set[str] = set()
-    pending = [layer]
-    while pending:
-        one = pending.pop()
-        if one.name not in found:
-            found.add(one.name)
-            pending += one.inbounds
-    return found
 
 
 def _along_channels(scale: NDArray[Any], value: NDArray[Any]) -> NDArray[Any]:

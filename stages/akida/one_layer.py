@@ -1,4 +1,4 @@
-"""One layer of an `akida.Model` as a model of its own, which takes what the layer reads.
+"""A layer of an `akida.Model` in a model that ends with it, or in one of its own, which takes what the layer reads.
 
 Akida gives integers to a layer by an `InputData`, of which a model has only one. A layer that reads several tensors,
 such as an Add, gets them joined along the channels, and a convolution of 1x1 with a single one per filter picks each.
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 JOINED = "inputs"
+
+
+def up_to(described: Mapping[str, Any], layer: Any) -> runtime.AkidaModel:
+    """The model cut off behind the layer: all that it reads, without the branches that it does not."""
+    import akida
+
+    needed: set[str] = set()
+    pending = [layer]
+    while pending:
+        one = pending.pop()
+        if one.name not in needed:
+            needed.add(one.name)
+            pending += one.inbounds
+    entries = [entry for entry in described["layers"] if entry["name"] in needed]
+    return akida.Model.from_dict({**described, "layers": entries})
 
 
 def forward(described: Mapping[str, Any], names: Sequence[str], given: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -65,7 +80,9 @@ def _inputs(shape: tuple[int, ...], channels: Sequence[int]) -> tuple[dict[str, 
         none = akida.ActivationType.NoActivation
         picking.add(akida.Conv2D(filters=count, kernel_size=1, activation=none, name=f"{JOINED}.{index}"))
         # its scales are one and its shifts zero as akida makes it
-        picking.layers[-1].set_variable("weights", np.eye(shape[-1], dtype=np.int8)[:, start : start + count][None, None])
+        picking.layers[-1].set_variable(
+            "weights", np.eye(shape[-1], dtype=np.int8)[:, start : start + count][None, None]
+        )
         entries.append(picking.to_dict()["layers"][-1])
         start += count
     return {**described, "layers": entries}, [entry["name"] for entry in entries[1:]]
