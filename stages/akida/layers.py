@@ -226,11 +226,6 @@ class AkidaForm:
             before = [self._tensor(one) for last in layer.inbounds for one in last.inbounds]
         return [one for one in before if one in shown and one != tensor], [runtime.layer_type(layer)]
 
-    @property
-    def called(self) -> Mapping[str, str]:
-        """What tensors are called, by their names in the integer model, as far as those differ."""
-        return self._called
-
     def rename(self, names: Mapping[str, str]) -> None:
         """Call tensors as the form before calls them."""
         original = {called: name for name, called in self._called.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,16 +55,18 @@ Matrix = dict[tuple[str, str], Planted | Impossible]
 
 
 class Weights:
-    """A graph under construction, with random weights such that activations keep their size."""
+    """A graph under construction, with random weights such that activations keep their size, or with given ones."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, given: Mapping[str, NDArray[Any]] | None = None) -> None:
         self._random = np.random.default_rng(seed)
+        self._given = given or {}
         self._nodes: list[Any] = []
         self._weights: list[Any] = []
 
     def weight(self, name: str, values: NDArray[Any]) -> str:
         import onnx
 
+        values = self._given.get(name, values)
         self._weights.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
         return name
 
@@ -94,8 +96,8 @@ class Weights:
         bias = self.weight(f"{name}.bias", self._random.normal(0, 0.1, outputs))
         return self.add("Gemm", name, [x, w, bias], transB=1)
 
-    def model(self, name: str, shape: tuple[int, ...], classes: int) -> Any:
-        """From "image" (batch, *shape) to "scores" (batch, classes)."""
+    def model(self, name: str, shape: tuple[int, ...], classes: int, output: str = "scores") -> Any:
+        """From "image" (batch, *shape) to `output` (batch, classes)."""
         import onnx
 
         kind = onnx.TensorProto.FLOAT
@@ -103,7 +105,7 @@ class Weights:
             self._nodes,
             name,
             [onnx.helper.make_tensor_value_info("image", kind, ["batch", *shape])],
-            [onnx.helper.make_tensor_value_info("scores", kind, ["batch", classes])],
+            [onnx.helper.make_tensor_value_info(output, kind, ["batch", classes])],
             self._weights,
         )
         return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)

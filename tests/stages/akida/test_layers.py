@@ -15,6 +15,7 @@ from stages.akida import calibrate, emit, layers, quantize, runtime, verify
 from stages.base import Inputs, StageError
 from stages.dataset import read_contract, read_stored
 from tests.stages.faults import change, copy
+from tests.stages.faults import node as maker
 from tests.stages.onnx_models import CLASSES, Workplace, initializer, model, write_data
 
 
@@ -140,3 +141,22 @@ def test_verify_names_the_layer_and_leaves_the_report_when_a_limit_is_missed(wor
     report = json.loads((tmp_path / "verify" / hops.REPORT).read_text())
     assert [bool(hop["blamed"]) for hop in report["hops"]] == [False, True, False]
     assert (tmp_path / "verify" / hops.ERRORS.file).is_file()
+
+
+def test_what_a_scale_cuts_counts_for_the_layer_that_made_it_and_not_for_its_reader(work: Path) -> None:
+    import onnx
+
+    wrong = copy(onnx_files.read_model(work / "calibrate" / "model.onnx"))
+    change(wrong, "conv3_S_out", lambda shift: shift / 8)
+    # the rest of the model knows of it: what is lost is what lies beyond the integers
+    noted = next(entry.t for entry in maker(wrong, "relu3").attribute if entry.name == "scale")
+    noted.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(noted) * 8))
+    for part in ("B", "S_out"):
+        change(wrong, f"fc1_{part}", lambda values: values * 8)
+    hop = chain(work, quantized=wrong)[1]
+    assert hop.blamed is not None and hop.blamed.layer == "relu3"
+    alone = {layer.layer: layer.alone.sqnr_db for layer in hop.layers if layer.alone}
+    assert alone["relu3"] < 15
+    assert alone["fc1.relu"] > 25
+    assert min(hop.only, key=lambda name: hop.only[name][0].sqnr_db) == "relu3"
+    assert hop.only["fc1.relu"][0].sqnr_db > 25
