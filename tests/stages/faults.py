@@ -184,14 +184,15 @@ def has_no_scales(model: Any) -> bool:
     return not any(one.op_type in ("QuantizeLinear", "DequantizeLinear") for one in model.graph.node)
 
 
+def weight_of(model: Any, output: str, part: int = 0) -> str:
+    """The stored int8 weight (part 0) or its scales (part 1) of the layer that gives `output`."""
+    makers = {name: one for one in model.graph.node for name in one.output}
+    return str(makers[node(model, output).input[1]].input[part])
+
+
 def in_int8(fault: str, site: Site) -> Planted:
     """The fault in a graph with quantize/dequantize pairs, where a Conv or Gemm gives what it is fused with gives."""
     output = site.output
-
-    def of_weight(model: Any, index: int) -> str:
-        makers = {name: one for one in model.graph.node for name in one.output}
-        # of the node that dequantizes the weight: 0 is the weight, 1 its scales
-        return str(makers[node(model, output).input[1]].input[index])
 
     def remove_relu(model: Any) -> None:
         # no ReLU is left in the graph: it is the lowest integer, which stands for zero
@@ -202,9 +203,9 @@ def in_int8(fault: str, site: Site) -> Planted:
         "removed ReLU": remove_relu,
         "swapped padding": lambda model: other_padding(model, output),
         "wrong axis": lambda model: other_axis(model, output),
-        "wrong normalisation": lambda model: change(model, of_weight(model, 1), lambda scale: scale[::-1]),
-        "truncated weight": lambda model: change(model, of_weight(model, 0), without_last_quarter),
+        "wrong normalisation": lambda model: change(model, weight_of(model, output, 1), lambda scale: scale[::-1]),
+        "truncated weight": lambda model: change(model, weight_of(model, output), without_last_quarter),
         "saturating scale": lambda model: change(model, f"{output}_scale", lambda scale: scale / 6),
-        "transposed Gemm": lambda model: change(model, of_weight(model, 0), lambda w: w.T),
+        "transposed Gemm": lambda model: change(model, weight_of(model, output), lambda w: w.T),
     }
     return Planted(site.layer, plants[fault])
