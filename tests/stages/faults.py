@@ -151,6 +151,11 @@ def without_last_quarter(w: NDArray[Any]) -> NDArray[Any]:
     return w * kept.reshape(-1, *(1,) * (w.ndim - 1)).astype(w.dtype)
 
 
+def channels_last(w: NDArray[Any], flat: tuple[int, int, int]) -> NDArray[Any]:
+    """Weights (outputs, inputs) for inputs that were flattened with the channels last, not first."""
+    return w.reshape(len(w), *flat).transpose(0, 2, 3, 1).reshape(w.shape)
+
+
 def other_padding(model: Any, output: str) -> None:
     """What was added below and to the right is added above and to the left."""
     conv = node(model, output)

@@ -19,6 +19,7 @@ from tests.stages.faults import (
     Weights,
     attribute,
     change,
+    channels_last,
     get,
     in_float,
     in_int8,
@@ -51,15 +52,16 @@ def digits_cnn(values: Values) -> Any:
     return net.model("digits_cnn", (1, 28, 28), 10, "fc2")
 
 
-def lenet(values: Values) -> Any:
+def lenet(values: Values, border: int = 0) -> Any:
+    """`border`: of the second convolution, which Akida has only where a map keeps its size."""
     net = Weights(0, values)
     x = net.conv("features.0", "image", 1, 6, size=5, pads=[2, 2, 2, 2])
     x = net.add("Relu", "features.1", [x])
     x = net.add("MaxPool", "features.2", [x], kernel_shape=[2, 2], strides=[2, 2])
-    x = net.add("Relu", "features.4", [net.conv("features.3", x, 6, 16, size=5)])
+    x = net.add("Relu", "features.4", [net.conv("features.3", x, 6, 16, size=5, pads=[border] * 4)])
     x = net.add("MaxPool", "features.5", [x], kernel_shape=[2, 2], strides=[2, 2])
     x = net.add("Flatten", "flatten", [x])
-    x = net.add("Relu", "classifier.1", [net.linear("classifier.0", x, 400, 120)])
+    x = net.add("Relu", "classifier.1", [net.linear("classifier.0", x, 784 if border else 400, 120)])
     x = net.add("Relu", "classifier.3", [net.linear("classifier.2", x, 120, 84)])
     net.linear("classifier.4", x, 84, 10)
     return net.model("lenet", (1, 28, 28), 10, "classifier.4")
@@ -98,7 +100,7 @@ def in_float_graph(fault: str, network: Trained) -> Planted | Impossible:
         return Planted(site.layer, lambda model: _all_padding_in_front(node(model, site.layer)))
     if fault == "wrong axis":
         return Planted(
-            site.layer, lambda model: change(model, f"{site.layer}.weight", lambda w: _channels_last(w, network.flat))
+            site.layer, lambda model: change(model, f"{site.layer}.weight", lambda w: channels_last(w, network.flat))
         )
     return in_float(fault, site)
 
@@ -111,7 +113,7 @@ def in_int8_graph(fault: str, network: Trained) -> Planted:
     if fault == "wrong axis":
         return Planted(
             site.layer,
-            lambda model: change(model, weight_of(model, site.output), lambda w: _channels_last(w, network.flat)),
+            lambda model: change(model, weight_of(model, site.output), lambda w: channels_last(w, network.flat)),
         )
     return in_int8(fault, site)
 
@@ -119,8 +121,3 @@ def in_int8_graph(fault: str, network: Trained) -> Planted:
 def _all_padding_in_front(conv: Any) -> None:
     pads = get(conv, "pads")
     attribute(conv, "pads", [2 * pads[0], 2 * pads[1], 0, 0])
-
-
-def _channels_last(w: NDArray[Any], flat: tuple[int, int, int]) -> NDArray[Any]:
-    """Weights (outputs, inputs) for inputs that were flattened with the channels last, not first."""
-    return w.reshape(len(w), *flat).transpose(0, 2, 3, 1).reshape(w.shape)

@@ -8,29 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.stages.akida.networks import FLAT
-from tests.stages.faults import Impossible, Plant, Planted, Site, change, in_float, node, without_last_quarter
-
-
-def channels_last(w: NDArray[Any]) -> NDArray[Any]:
-    """Weights (outputs, inputs) for inputs that were flattened with the channels last, not first."""
-    return w.reshape(len(w), *FLAT).transpose(0, 2, 3, 1).reshape(w.shape)
+from tests.stages.faults import (
+    Impossible,
+    Plant,
+    Planted,
+    Site,
+    change,
+    channels_last,
+    in_float,
+    node,
+    without_last_quarter,
+)
 
 
 def has_no_scales(model: Any) -> bool:
     return not any(one.name == "scale" for entry in model.graph.node for one in entry.attribute)
 
 
-def in_lowered(fault: str, site: Site) -> Planted | Impossible:
+def in_lowered(fault: str, site: Site, flat: tuple[int, int, int] = FLAT) -> Planted | Impossible:
     """In the float graph that is lowered."""
     if fault == "wrong axis":
         # Akida has no softmax: its axes are those of what is flattened
-        return Planted(site.layer, lambda model: change(model, f"{site.layer}.weight", channels_last))
+        return Planted(
+            site.layer, lambda model: change(model, f"{site.layer}.weight", lambda w: channels_last(w, flat))
+        )
     if fault == "saturating scale":
         return Impossible("the lowered graph is float and has no scales", has_no_scales)
     return in_float(fault, site)
 
 
-def in_integer(fault: str, site: Site) -> Planted:
+def in_integer(fault: str, site: Site, flat: tuple[int, int, int] = FLAT) -> Planted:
     """In quantizeml's integer graph, whose constants are named after the node."""
 
     def part(name: str, how: Any) -> Plant:
@@ -54,7 +61,7 @@ def in_integer(fault: str, site: Site) -> Planted:
         "removed ReLU": remove_relu,
         # (N, C, height, width): what is added in front, then what is added behind
         "swapped padding": part("pads", lambda pads: np.concatenate([pads[4:], pads[:4]])),
-        "wrong axis": part("Wi", channels_last),
+        "wrong axis": part("Wi", lambda w: channels_last(w, flat)),
         "wrong normalisation": other_normalisation,
         "truncated weight": part("Wi", without_last_quarter),
         "saturating scale": part("S_out", lambda shift: shift / 8),
@@ -63,7 +70,7 @@ def in_integer(fault: str, site: Site) -> Planted:
     return Planted(site.layer, plants[fault])
 
 
-def in_akida(fault: str, site: Site, integers: Any) -> Planted:
+def in_akida(fault: str, site: Site, integers: Any, flat: tuple[int, int, int] = FLAT) -> Planted:
     """In the akida model, whose layers have the names of the nodes of the integer graph they were made of."""
     name = node(integers, site.output).name
 
@@ -94,7 +101,7 @@ def in_akida(fault: str, site: Site, integers: Any) -> Planted:
             variable(which, lambda scale: scale[::-1])(described)
 
     def flattened_channels_first(w: NDArray[Any]) -> NDArray[Any]:
-        channels, height, width = FLAT
+        channels, height, width = flat
         return w.reshape(height, width, channels, -1).transpose(2, 0, 1, 3).reshape(w.shape)
 
     plants: dict[str, Plant] = {
