@@ -29,6 +29,7 @@ ERRORS = Plot(
     "error_by_layer.csv",
     x="layer",
     y=("relative_error", "relative_error_alone"),
+    template="error_by_layer",  # .dvc/plots/error_by_layer.json
     title="Relative error by layer, of the hop that loses most",
 )
 MOST_BYTES = 512 * 2**20
@@ -306,7 +307,7 @@ def write(out: Path, hops: Sequence[Hop]) -> None:
             own = layer.alone
             rows.writerow(
                 [
-                    layer.layer,
+                    layer.title,
                     f"{shown.before} → {shown.after}" if shown is not None else "",
                     _short(layer.after.relative),
                     _short(own.relative) if own else "",

@@ -220,10 +220,10 @@ class AkidaForm:
         """Those of the layer, and its type."""
         layers = {self._tensor(layer): layer for layer in self._model.layers}
         layer = self._model.layers[-1] if tensor == self.output else layers[tensor]
-        before = [self._tensor(one) for one in layer.inbounds]
+        before = [self._tensor(self._read(one)) for one in layer.inbounds]
         if tensor == self.output and self._tensor(layer) != tensor:
             # the dequantizer behind the last layer is no layer of the float model
-            before = [self._tensor(one) for last in layer.inbounds for one in last.inbounds]
+            before = [self._tensor(self._read(one)) for last in layer.inbounds for one in last.inbounds]
         return [one for one in before if one in shown and one != tensor], [runtime.layer_type(layer)]
 
     def rename(self, names: Mapping[str, str]) -> None:

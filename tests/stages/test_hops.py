@@ -145,7 +145,7 @@ def test_report_and_plot(chain: Any, tmp_path: Path) -> None:
     )
     with (tmp_path / "a" / hops.ERRORS.file).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["layer"] for row in rows] == [layer["layer"] for layer in last["layers"]]
+    assert [row["layer"] for row in rows] == [" + ".join([*one["covers"], one["layer"]]) for one in last["layers"]]
     assert all(float(row["relative_error"]) > 0 for row in rows)
     assert {hops.ERRORS.x, *hops.ERRORS.y} <= rows[0].keys()
     assert (tmp_path / "a" / hops.REPORT).read_bytes() == (tmp_path / "b" / hops.REPORT).read_bytes()
