@@ -49,6 +49,16 @@ def deep(seed: int) -> Any:
     return _head(net, net.conv("down", x, 2 * CHANNELS, CHANNELS, pads=[0, 0, 1, 1], strides=[2, 2]))
 
 
+def dense(seed: int) -> Any:
+    """Three dense layers, whose input software quantizes."""
+    net = Weights(seed)
+    x = net.add("Flatten", "flat", ["image"])
+    for name, inputs in (("fc1", 64), ("fc2", 16)):
+        x = net.add("Relu", f"{name}.relu", [net.linear(name, x, inputs, 16)])
+    net.linear("scores", x, 16, 4)
+    return net.model("dense", SHAPE, 4)
+
+
 def _head(net: Weights, x: str) -> Any:
     x = net.add("Flatten", "flat", [net.add("Relu", "down.relu", [x])])
     x = net.add("Relu", "fc1.relu", [net.linear("fc1", x, FLAT[0] * FLAT[1] * FLAT[2], 16)])

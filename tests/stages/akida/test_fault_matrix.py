@@ -16,7 +16,7 @@ from stages import dataset, hops
 from stages.akida import integer
 from tests.stages.akida.akida_chain import Forms, forms, measured
 from tests.stages.akida.akida_faults import has_no_scales, in_akida, in_integer, in_lowered
-from tests.stages.akida.networks import NETWORKS
+from tests.stages.akida.networks import NETWORKS, dense
 from tests.stages.faults import FAULTS, Impossible, Matrix, copy
 from tests.stages.onnx_models import write_data
 
@@ -95,6 +95,19 @@ def test_a_correct_model_is_never_blamed(chain: Any, data: Path, network: str, t
     inner = [layer for layer in hops_found["emitted"].layers[:-1] if layer.operation != "Quantizer"]
     assert len(inner) >= (5 if network == "plain" else 20)
     assert all(layer.alone and layer.alone.sqnr_db == 200 for layer in inner)
+
+
+def test_each_layer_behind_an_input_that_software_quantizes_is_run_alone(data: Path) -> None:
+    right = forms(dense(0), data, "normalised")
+    assert [layers_at_fault(hop) for hop in found(right, data).values()] == [(), (), ()]
+    wrong = copying.deepcopy(right.emitted)
+    # the right input is there, but the quantizer gives it another scale
+    scales = next(one for one in wrong["layers"] if one["name"] == "quantize")["variables"]["scales"]
+    scales["data"] = [3 * scale for scale in scales["data"]]
+    emitted = found(replace(right, emitted=wrong), data)["emitted"]
+    assert emitted.blamed is not None and emitted.blamed.tensor == "quantize"
+    assert {layer.tensor: layer.inputs for layer in emitted.layers}["fc1.relu"] == ("quantize",)
+    assert [layer.tensor for layer in emitted.layers if layer.alone and layer.alone.sqnr_db < 100] == ["quantize"]
 
 
 @pytest.mark.parametrize("hop", HOPS)
