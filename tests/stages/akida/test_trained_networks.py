@@ -22,23 +22,16 @@ from tests.stages.akida.akida_faults import in_akida, in_integer, in_lowered
 from tests.stages.akida.digit_images import digit_images
 from tests.stages.akida.test_fault_matrix import layers_at_fault
 from tests.stages.faults import Impossible, Planted, Site, attribute, copy, get, node
-from tests.stages.trained_model import Trained, digits_cnn, lenet
+from tests.stages.trained_model import NETWORKS as RIGHT
+from tests.stages.trained_model import Trained, lenet
 
 HOPS = ("lowered", "quantized", "emitted")
 CONTRACT = Contract("digits", (1, 28, 28), "uint8", 255.0, (0.5,), (0.5,), tuple("0123456789"))
 BATCH, STEPS = 64, 120
 # Akida pools before it applies the ReLU: what is fused gives what the pool gives
 NETWORKS = {
-    "digits_cnn": Trained(
-        digits_cnn,
-        {
-            "removed ReLU": Site("relu3", "relu3"),
-            "swapped padding": Site("conv2", "relu2"),
-            "wrong axis": Site("fc1", "relu3"),
-            "truncated weight": Site("conv1", "pool1"),
-            "saturating scale": Site("relu2", "relu2"),
-        },
-        (32, 7, 7),
+    "digits_cnn": RIGHT["digits_cnn"]._replace(
+        sites={**RIGHT["digits_cnn"].sites, "truncated weight": Site("conv1", "pool1")}
     ),
     "lenet": Trained(
         functools.partial(lenet, border=2),
