@@ -21,6 +21,8 @@ REPORT = "parity.json"
 TABLE = "error_by_layer.csv"
 SHOWN = 10
 """layers in the ranking"""
+BAR = 24
+"""characters of the longest bar"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def as_text(report: Blame) -> str:
     parts += [f"{hop['from']} → {hop['to']}: {hop['note']}" for hop in report.hops if hop["note"]]
     parts.append(f"Report: {report.folder}/{REPORT}\nTable for plots: {' '.join(report.plots)}")
     if not report.failed:
-        parts[-1] += f"\nPlot: dvc plots show {' '.join(report.plots)}"
+        # without the options DVC draws what it makes of the bare table as well
+        parts[-1] += f"\nPlot: dvc plots show -t error_by_layer -x layer -y relative_error {' '.join(report.plots)}"
     return "\n\n".join(part for part in parts if part)
 
 
@@ -153,13 +156,34 @@ def _hop_table(hops: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _layer_table(hop: Mapping[str, Any]) -> str:
-    rows = [("layer", "SQNR", "alone", "largest error", "cosine", "")]
+    largest = max((_relative(layer["after"]) for layer in hop["layers"]), default=0.0)
+    rows = [("layer", "SQNR", "alone", "largest error", "cosine", "relative error")]
     for layer in hop["layers"]:
         after = layer["after"]
-        mark = "← jumps here" if _title(layer) == hop["blamed"] else ""
+        mark = " ← jumps here" if _title(layer) == hop["blamed"] else ""
         numbers = (_db(after), _db(layer["alone"]), _number(after, "max_abs_error"), f"{after['cosine']:.6f}")
-        rows.append((_title(layer), *numbers, mark))
-    return _aligned(rows)
+        rows.append((_title(layer), *numbers, _bar(layer, largest) + mark))
+    return _aligned(rows) + "\n\n  █ of the layer alone, ░ of all layers so far"
+
+
+def _bar(layer: Mapping[str, Any], largest: float) -> str:
+    """The layer's relative error as a bar: its own part, and with that of the layers before; then as a number."""
+    so_far = _relative(layer["after"])
+    alone = min(_relative(layer["alone"]), so_far) if layer["alone"] else 0.0
+    # above the spacing of float32 all is shown, be it a sliver
+    width = max(1, round(BAR * so_far / largest)) if so_far > 1e-7 else 0
+    own = round(BAR * alone / largest) if width else 0
+    return f"{'█' * min(own, width)}{'░' * (width - own)} {_percent(so_far)}".lstrip()
+
+
+def _relative(numbers: Mapping[str, Any]) -> float:
+    """The relative error that an SQNR stands for; none where the values are equal."""
+    db = float(numbers["sqnr_db"])
+    return 0.0 if db >= 200 else 10 ** (-db / 20)
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction:.2g}" if fraction < 1e-4 else f"{100 * fraction:.3g} %"
 
 
 def _ranking(hop: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ ERRORS = Plot(
     "error_by_layer.csv",
     x="layer",
     y=("relative_error", "relative_error_alone"),
+    template="error_by_layer",  # .dvc/plots/error_by_layer.json
     title="Relative error by layer, of the hop that loses most",
 )
 MOST_BYTES = 512 * 2**20
@@ -213,6 +214,7 @@ def compare(
     output = before.form.output
     if after.form.output != output:
         after.form.rename({after.form.output: output})
+    _inherit_names(before.form, after.form)
     alone: Arrays | None = None
     noise: Arrays = {}
     note = ""
@@ -230,6 +232,7 @@ def compare(
             noise = after.form.alone(x, {name: _rounded(value) for name, value in given.items()}) or {}
     except StageError as error:  # the comparison end to end is worth having without
         alone, note = None, error.message
+    expected = {**reference, **(_of_held(before.form, after.form, x, given) if alone is not None else {})}
     layers = []
     for name in common:
         sources, operations = after.form.inputs_of(name, common)
@@ -252,12 +255,12 @@ def compare(
                 inputs=tuple(inputs),
                 before=min(ends, key=lambda one: one.sqnr_db) if ends else None,
                 after=difference(reference[name], candidate[name], least),
-                alone=difference(reference[name], own, least) if own is not None else None,
+                alone=difference(expected[name], own, least) if own is not None else None,
                 noise_db=difference(own, noise[name], least).sqnr_db if own is not None and name in noise else None,
             )
         )
     end = _of_outputs(reference[output], candidate[output])
-    only = _one_at_a_time(before, x, reference, alone, layers) if after.kind == "int8" and alone else {}
+    only = _one_at_a_time(before, x, reference, (expected, alone), layers) if after.kind == "int8" and alone else {}
     return Hop(
         before=before.name,
         after=after.name,
@@ -304,7 +307,7 @@ def write(out: Path, hops: Sequence[Hop]) -> None:
             own = layer.alone
             rows.writerow(
                 [
-                    layer.layer,
+                    layer.title,
                     f"{shown.before} → {shown.after}" if shown is not None else "",
                     _short(layer.after.relative),
                     _short(own.relative) if own else "",
@@ -345,6 +348,34 @@ def _worst(hops: Sequence[Hop]) -> Hop | None:
     return blamed or min(showing, key=lambda hop: hop.output.sqnr_db, default=None)
 
 
+def _of_held(before: Form, after: Form, x: NDArray[Any], given: Given) -> Arrays:
+    """What the earlier form's layers make of the inputs as the later one can hold them; empty if it holds them all.
+
+    Integers round and cut what they are given; that counts for the layer that made it, not for the one that reads it.
+    """
+    if not isinstance(after, OnnxForm):
+        return {}
+    held = {name: after.decode(name, after.encode(name, value)) for name, value in given.items()}
+    if all(held[name] is given[name] for name in held):
+        return {}
+    return before.alone(x, held) or {}
+
+
+def _inherit_names(before: Form, after: Form) -> None:
+    """A tensor that bears one name in the files of both forms is called in the later one as it is in the earlier."""
+    if not isinstance(before, OnnxForm):
+        return
+    renamed = after.called.values() if isinstance(after, OnnxForm) else ()
+    shown = after.tensors
+    after.rename(
+        {
+            name: called
+            for name, called in before.called.items()
+            if name in shown and name not in renamed and called not in shown
+        }
+    )
+
+
 def _covered(
     tensor: str, before: Step, common: Sequence[str], names: Mapping[str, str], folded: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
@@ -366,11 +397,15 @@ def _covered(
 
 
 def _one_at_a_time(
-    before: Step, x: NDArray[Any], reference: Arrays, alone: Arrays | None, layers: Sequence[LayerError]
+    before: Step, x: NDArray[Any], reference: Arrays, made: tuple[Arrays, Arrays], layers: Sequence[LayerError]
 ) -> dict[str, tuple[Difference, float | None]]:
-    """What each layer costs the output: the earlier form, with this layer's own error and no other."""
+    """What each layer costs the output: the earlier form, with this layer's own error and no other.
+
+    `made`: what each layer of the earlier form makes of the given inputs, and what that of the later form does.
+    """
     form = before.form
-    if not isinstance(form, OnnxForm) or alone is None or len(layers) > MOST_LAYERS_ALONE_IN_INT8:
+    expected, alone = made
+    if not isinstance(form, OnnxForm) or len(layers) > MOST_LAYERS_ALONE_IN_INT8:
         return {}
     output = reference[form.output]
     costs = {}
@@ -378,8 +413,9 @@ def _one_at_a_time(
         value = alone.get(layer.tensor)
         if value is None or value.shape != reference[layer.tensor].shape:
             continue
-        made = form.output_given(x, layer.tensor, value.astype(reference[layer.tensor].dtype))
-        costs[layer.tensor] = difference(output, made), _agreement(output, made)
+        value = reference[layer.tensor] + (value - expected[layer.tensor])
+        end = form.output_given(x, layer.tensor, value.astype(reference[layer.tensor].dtype))
+        costs[layer.tensor] = difference(output, end), _agreement(output, end)
     return costs
 
 

@@ -55,6 +55,11 @@ class OnnxForm:
         """Names of the tensors that can be looked at, in running order, the model's input first."""
         return [self._called.get(name, name) for name in self._order]
 
+    @property
+    def called(self) -> Mapping[str, str]:
+        """What tensors are called, by their names in the model, as far as those differ."""
+        return {name: called for name, called in self._called.items() if name != called}
+
     def rename(self, names: Mapping[str, str]) -> None:
         """Call tensors as the form before calls them."""
         original = {called: name for name, called in self._called.items()}

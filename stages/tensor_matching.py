@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AUTOMATIC_NAMES = ("val_",)
 """tensors that tools merely number: an equal name in two forms means nothing"""
-MOST_ROUNDS = 4
+MOST_ROUNDS = 16
 """of finding out what tensors mean; each makes the inputs of some layers right, whose outputs are then recognised"""
 
 
@@ -29,6 +29,7 @@ def rename(reference: Arrays, x: NDArray[Any], before: Form, form: Form, what: s
     what the layers behind it read in the form before.
     """
     certain: set[str] = set()
+    guessed: set[str] = set()
     for _ in range(MOST_ROUNDS):
         shown = form.tensors
         given = {name: value for name, value in reference.items() if name in shown}
@@ -48,30 +49,37 @@ def rename(reference: Arrays, x: NDArray[Any], before: Form, form: Form, what: s
                 renamed[name] = found
                 certain.add(found)
                 free.remove(found)
-        form.rename(renamed)
+            elif any(_alike(one, value) for one in reference.values()):
+                certain.add(name)  # a copy, which some tools make: it stands for nothing else
+        # one guess at a time: with it, the layer behind is given the right input, and recognised by its value
+        if not renamed:
+            renamed = _by_a_reader(reference, before, form, certain | guessed)
+            guessed.update(renamed.values())
         if not renamed:
             break
-    form.rename(_by_readers(reference, before, form, certain))
+        form.rename(renamed)
     automatic = [name for name in form.tensors if name.startswith(AUTOMATIC_NAMES) and name in reference]
     values = form.values(x)
     form.rename({one: f"{one} ({what})" for one in automatic if not _alike(reference[one], values[one])})
 
 
-def _by_readers(reference: Arrays, before: Form, after: Form, certain: Collection[str]) -> dict[str, str]:
-    """Tensor -> what it stands for, from what its readers read in the form before, for those that are not certain."""
+def _by_a_reader(reference: Arrays, before: Form, after: Form, certain: Collection[str]) -> dict[str, str]:
+    """The first tensor, of those that are not certain, whose reader tells what it stands for; empty if there is none.
+
+    It does where it reads one thing here that it does not in the form before, and the other way round.
+    """
     shown = [name for name in after.tensors if name in reference]
     order = list(reference)
-    absent = [name for name in order if name not in shown]
-    renamed: dict[str, str] = {}
-    for reader in shown:
+    # one that is itself right was given the right input
+    for reader in [one for one in shown if one not in certain]:
         here, _ = after.inputs_of(reader, after.tensors)
         there, _ = before.inputs_of(reader, order)
-        odd, lacking = [one for one in here if one not in there], [one for one in there if one in absent]
+        odd = [one for one in here if one not in there]
+        lacking = [one for one in there if one not in here and one not in shown]
         # only where there is no choice
-        if len(odd) == len(lacking) == 1 and odd[0] not in {*certain, *renamed, after.output}:
-            renamed[odd[0]] = lacking[0]
-            absent.remove(lacking[0])
-    return renamed
+        if len(odd) == len(lacking) == 1 and odd[0] not in certain and odd[0] != after.output:
+            return {odd[0]: lacking[0]}
+    return {}
 
 
 def _alike(expected: NDArray[Any], value: NDArray[Any]) -> bool:

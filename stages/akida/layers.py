@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stages import onnx_files
-from stages.akida import integer, runtime
+from stages.akida import integer, one_layer, runtime
 from stages.onnx_form import Arrays, Given, OnnxForm
 
 if TYPE_CHECKING:
@@ -80,11 +80,12 @@ class IntegerForm(LoweredForm):
         import numpy as np
         import onnx
 
-        if tensor not in self._kinds:
+        own = self._own_name(tensor)
+        if own not in self._kinds:
             return value
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(self._kinds[tensor])
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(self._kinds[own])
         limits = np.iinfo(dtype)
-        scaled = np.round(value * _along_channels(self._scales[tensor], value))
+        scaled = np.round(value * _along_channels(self._scales[own], value))
         integers: NDArray[Any] = np.clip(scaled, limits.min, limits.max).astype(dtype)
         return integers
 
@@ -92,17 +93,21 @@ class IntegerForm(LoweredForm):
         """Divided by the scale."""
         import numpy as np
 
-        if tensor not in self._scales or value.dtype.kind == "f":
+        own = self._own_name(tensor)
+        if own not in self._scales or value.dtype.kind == "f":
             return value
-        floats: NDArray[Any] = (value / _along_channels(self._scales[tensor], value)).astype(np.float32)
+        floats: NDArray[Any] = (value / _along_channels(self._scales[own], value)).astype(np.float32)
         return floats
+
+    def _own_name(self, tensor: str) -> str:
+        return next((name for name, called in self._called.items() if called == tensor), tensor)
 
 
 class AkidaForm:
     """An `akida.Model`: the activations of its layers, each from the model cut off behind it.
 
-    Akida computes in integers, so a model cut off gives the very numbers that the whole one has there. No layer can
-    be given the reference's input: what is compared is the run from the model's input on.
+    Akida computes in integers, so a model cut off gives the very numbers that the whole one has there, and a layer in
+    a model of its own what it makes of the reference's integers.
     """
 
     def __init__(
@@ -119,52 +124,112 @@ class AkidaForm:
         model's tensor, which has the same name in `scales`."""
         self._model, self._input = model, akida_input
         self._contract, self._emitted = contract, emitted
-        self._scales, self._tensors = scales, tensors
+        self._scales, self._own, self._called = scales, tensors, dict[str, str]()
         self.output = output
 
     @property
     def tensors(self) -> list[str]:
         """The tensors of the layers, the model's output last."""
-        shown = [self._tensors[layer.name] for layer in self._model.layers[:-1] if layer.name in self._tensors]
-        return [*(name for name in shown if name != self.output), self.output]
+        shown = [self._tensor(layer) for layer in self._model.layers[:-1]]
+        return [*(name for name in shown if name and name != self.output), self.output]
+
+    def _tensor(self, layer: Any) -> str:
+        """What the layer's output is called; empty for a layer that the integer model has not."""
+        own = self._own.get(layer.name, "")
+        return self._called.get(own, own)
 
     def values(self, x: NDArray[Any]) -> Arrays:
         """Each layer's output with the channels first, as in ONNX."""
-        import akida
-        import numpy as np
-
-        stored = self._contract.stored(x)
-        taken = self._input.prepare(stored, self._emitted.normalise(stored))
+        taken = self._taken(x)
         described = self._model.to_dict()
         found: Arrays = {}
-        for count, layer in enumerate(self._model.layers[:-1], 1):
-            tensor = self._tensors.get(layer.name)
-            if tensor is None or tensor == self.output:
+        for layer in self._model.layers[:-1]:
+            tensor = self._tensor(layer)
+            if not tensor or tensor == self.output:
                 continue
-            first = akida.Model.from_dict({**described, "layers": described["layers"][:count]})
-            # akida gives NHWC, and a table of scores as (N, 1, 1, C)
-            value = np.moveaxis(first.forward(taken), -1, 1)
-            value = value.reshape(value.shape[:2]) if value.shape[2:] == (1, 1) else value
-            found[tensor] = (value / _along_channels(self._scales[tensor], value)).astype(np.float32)
+            found[tensor] = self._floats(layer, one_layer.up_to(described, layer).forward(taken))
         found[self.output] = self._model.predict(taken).reshape(len(x), -1)
         return found
 
-    def alone(self, x: NDArray[Any], given: Given) -> Arrays | None:
-        """Not possible."""
-        return None
+    def _taken(self, x: NDArray[Any]) -> NDArray[Any]:
+        stored = self._contract.stored(x)
+        return self._input.prepare(stored, self._emitted.normalise(stored))
+
+    def alone(self, x: NDArray[Any], given: Given) -> Arrays:
+        """Each tensor in `given` as its layer, in a model of its own, makes it of the given values of its inputs.
+
+        Left out are layers that read what is not given, or that akida does not take by themselves.
+        """
+        import numpy as np
+
+        described = self._model.to_dict()
+        found: Arrays = {}
+        for layers in self._groups():
+            first, last = layers[0], layers[-1]
+            tensor = self.output if last is self._model.layers[-1] else self._tensor(last)
+            read = [self._read(one) for one in first.inbounds]
+            if not read and tensor in given:  # it reads the model's input
+                found[tensor] = self._floats(last, one_layer.up_to(described, last).forward(self._taken(x)))
+            if not read or tensor not in given or any(self._tensor(one) not in given for one in read):
+                continue
+            integers = [self._integers(one, given[self._tensor(one)]) for one in read]
+            try:
+                value = one_layer.forward(described, [layer.name for layer in layers], integers)
+            # akida's core raises several unrelated types
+            except Exception:
+                continue
+            if tensor == self.output:
+                found[tensor] = value.reshape(len(x), -1).astype(np.float32)
+            else:
+                found[tensor] = self._floats(last, value)
+        return found
+
+    def _groups(self) -> list[list[Any]]:
+        """The layers one by one, those without a tensor of their own but at the end left out."""
+        *inner, last = self._model.layers
+        groups = [[layer] for layer in inner if self._tensor(layer) not in ("", self.output)]
+        # what makes the output, and the dequantizer behind it
+        return [*groups, [layer for layer in last.inbounds if self._tensor(layer) == self.output] + [last]]
+
+    def _read(self, layer: Any) -> Any:
+        """The layer that makes what this one gives: an InputData behind a quantizer hands on what it is given."""
+        handed_on = runtime.layer_type(layer) == "InputData" and layer.inbounds
+        return layer.inbounds[0] if handed_on else layer
+
+    def _integers(self, layer: Any, value: NDArray[Any]) -> NDArray[Any]:
+        """A layer's output (N, C, ...) -> the integers that it stands for, (N, height, width, C)."""
+        import numpy as np
+
+        scaled = np.round(value * _along_channels(self._scales[self._own[layer.name]], value))
+        signed = runtime.layer_type(layer) != "Quantizer" or scaled.min(initial=0) < 0
+        limits = np.iinfo(np.int8 if signed else np.uint8)
+        integers = np.clip(scaled, limits.min, limits.max).astype(limits.dtype)
+        return integers.reshape(len(value), 1, 1, -1) if value.ndim == 2 else np.moveaxis(integers, 1, -1)
+
+    def _floats(self, layer: Any, value: NDArray[Any]) -> NDArray[Any]:
+        """A layer's integers as akida gives them -> floats (N, C, ...) as in ONNX."""
+        import numpy as np
+
+        # akida gives NHWC, and a table of scores as (N, 1, 1, C)
+        value = np.moveaxis(value, -1, 1)
+        value = value.reshape(value.shape[:2]) if value.shape[2:] == (1, 1) else value
+        floats: NDArray[Any] = (value / _along_channels(self._scales[self._own[layer.name]], value)).astype(np.float32)
+        return floats
 
     def inputs_of(self, tensor: str, shown: Sequence[str]) -> tuple[list[str], list[str]]:
         """Those of the layer, and its type."""
-        layers = {self._tensors.get(layer.name, ""): layer for layer in self._model.layers}
+        layers = {self._tensor(layer): layer for layer in self._model.layers}
         layer = self._model.layers[-1] if tensor == self.output else layers[tensor]
-        before = [self._tensors.get(one.name, "") for one in layer.inbounds]
-        if tensor == self.output and self._tensors.get(self._model.layers[-1].name) != tensor:
+        before = [self._tensor(self._read(one)) for one in layer.inbounds]
+        if tensor == self.output and self._tensor(layer) != tensor:
             # the dequantizer behind the last layer is no layer of the float model
-            before = [self._tensors.get(one.name, "") for last in layer.inbounds for one in last.inbounds]
+            before = [self._tensor(self._read(one)) for last in layer.inbounds for one in last.inbounds]
         return [one for one in before if one in shown and one != tensor], [runtime.layer_type(layer)]
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """The output alone may have another name."""
+        """Call tensors as the form before calls them."""
+        original = {called: name for name, called in self._called.items()}
+        self._called |= {original.get(name, name): called for name, called in names.items() if name != self.output}
         self.output = names.get(self.output, self.output)
 
 

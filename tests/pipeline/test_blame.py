@@ -82,9 +82,11 @@ def test_what_is_blamed_is_said_first_with_the_error_before_and_after(place):
     assert steps[0] == ["exported", "→", "simplified", "0.25", "exact", "0.990000", "75.00%", "64", "–"]
     assert steps[1][3:] == ["0.25", "9.0", "dB", "0.990000", "75.00%", "64", "conv2", "+", "relu2"]
     assert [line for line in text.splitlines() if line.endswith("← jumps here")] == [
-        "  conv2 + relu2   8.0 dB   7.5 dB           0.25  0.990000  ← jumps here"
+        "  conv2 + relu2   8.0 dB   7.5 dB           0.25  0.990000  ████████████████████████ 39.8 % ← jumps here"
     ]
-    assert "Plot: dvc plots show artifacts/base/akida/verify/error_by_layer.csv" in text
+    bars = {line.split("  ")[1]: line.split("  ")[-1] for line in text.splitlines() if "█" in line and "dB" in line}
+    assert bars["conv1 + relu1"] == "█ 1 %" and bars["fc"] == "█░░░░░░░░░░░░░░░░░░░░ 35.5 %"
+    assert "Plot: dvc plots show -t error_by_layer -x layer -y relative_error artifacts/base/akida/verify/" in text
 
 
 def test_layers_are_ranked_by_what_they_cost_the_output(place):

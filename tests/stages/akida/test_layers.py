@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from stages import hops, onnx_files, simplifier
 from stages.akida import calibrate, emit, layers, quantize, runtime, verify
 from stages.base import Inputs, StageError
 from stages.dataset import read_contract, read_stored
-from tests.stages.deep_model import change, copy
-from tests.stages.deep_model import node as maker
+from tests.stages.faults import change, copy
+from tests.stages.faults import node as maker
 from tests.stages.onnx_models import CLASSES, Workplace, initializer, model, write_data
 
 
@@ -126,57 +125,6 @@ def test_stored_samples_come_back_from_normalised_ones(work: Path) -> None:
     np.testing.assert_array_equal(contract.stored(contract.normalise(stored)), stored)
 
 
-def altered(name: str, part: str, how: Callable[[Any], Any]) -> Callable[[Any], None]:
-    return lambda made: change(made, f"{name}_{part}", how)
-
-
-INTEGER: dict[str, tuple[Callable[[Any], None], str]] = {
-    "truncated weight": (altered("conv2", "Wi", lambda w: w * (np.arange(len(w)) < 4)[:, None, None, None]), "conv2"),
-    "transposed Gemm": (altered("fc2", "Wi", lambda w: w.T), "fc2"),
-    "saturating scale": (altered("conv3", "S_out", lambda shift: shift / 16), "conv3"),
-    "swapped padding": (altered("conv2", "pads", lambda pads: np.array([0, 0, 2, 2, 0, 0, 0, 0])), "conv2"),
-    "wrong bias": (altered("fc1", "B", lambda bias: -bias * 8), "fc1"),
-}
-
-
-@pytest.mark.parametrize("fault", INTEGER)
-def test_a_fault_of_the_integer_model_is_blamed_on_its_layer(work: Path, fault: str) -> None:
-    plant, layer = INTEGER[fault]
-    wrong = copy(onnx_files.read_model(work / "calibrate" / "model.onnx"))
-    plant(wrong)
-    lowered, quantized, _ = chain(work, quantized=wrong)
-    assert layers_at_fault(lowered) == ()
-    assert layer in layers_at_fault(quantized), quantized.blamed
-
-
-LOWERED: dict[str, tuple[Callable[[Any], None], str]] = {
-    "removed ReLU": (lambda made: setattr(maker(made, "relu2"), "op_type", "Identity"), "relu2"),
-    "truncated weight": (lambda made: change(made, "conv3.weight", lambda w: w * (np.abs(w) > 0.1)), "conv3"),
-    "wrong normalisation": (lambda made: change(made, "conv1.weight", lambda w: w * 2), "conv1"),
-    "transposed Gemm": (lambda made: change(made, "fc2.weight", lambda w: w.T), "fc2"),
-}
-
-
-@pytest.mark.parametrize("fault", LOWERED)
-def test_a_fault_of_the_lowering_is_blamed_on_its_layer(work: Path, fault: str) -> None:
-    plant, layer = LOWERED[fault]
-    wrong = copy(onnx_files.read_model(work / "quantize" / "model.onnx"))
-    plant(wrong)
-    lowered = chain(work, lowered=wrong)[0]
-    assert layer in layers_at_fault(lowered), lowered.blamed
-
-
-@pytest.mark.parametrize(("layer", "variable"), [("conv2", "weights"), ("conv3", "output_shift"), ("fc2", "weights")])
-def test_a_fault_of_the_emitted_model_is_blamed_on_its_layer(work: Path, layer: str, variable: str) -> None:
-    described = runtime.load(work / "emit" / runtime.ARTIFACT).to_dict()
-    part = next(one for one in described["layers"] if one["name"] == layer)["variables"][variable]
-    data = np.array(part["data"])
-    part["data"] = (np.flip(data, 0) if variable == "weights" else data + 3).tolist()
-    found = chain(work, emitted=described)
-    assert [layers_at_fault(hop) for hop in found[:2]] == [(), ()]
-    assert layer in layers_at_fault(found[2]), found[2].blamed
-
-
 def test_verify_names_the_layer_and_leaves_the_report_when_a_limit_is_missed(work: Path, tmp_path: Path) -> None:
     wrong = copy(onnx_files.read_model(work / "calibrate" / "model.onnx"))
     change(wrong, "fc2_Wi", lambda w: w.T)
@@ -193,3 +141,22 @@ def test_verify_names_the_layer_and_leaves_the_report_when_a_limit_is_missed(wor
     report = json.loads((tmp_path / "verify" / hops.REPORT).read_text())
     assert [bool(hop["blamed"]) for hop in report["hops"]] == [False, True, False]
     assert (tmp_path / "verify" / hops.ERRORS.file).is_file()
+
+
+def test_what_a_scale_cuts_counts_for_the_layer_that_made_it_and_not_for_its_reader(work: Path) -> None:
+    import onnx
+
+    wrong = copy(onnx_files.read_model(work / "calibrate" / "model.onnx"))
+    change(wrong, "conv3_S_out", lambda shift: shift / 8)
+    # the rest of the model knows of it: what is lost is what lies beyond the integers
+    noted = next(entry.t for entry in maker(wrong, "relu3").attribute if entry.name == "scale")
+    noted.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(noted) * 8))
+    for part in ("B", "S_out"):
+        change(wrong, f"fc1_{part}", lambda values: values * 8)
+    hop = chain(work, quantized=wrong)[1]
+    assert hop.blamed is not None and hop.blamed.layer == "relu3"
+    alone = {layer.layer: layer.alone.sqnr_db for layer in hop.layers if layer.alone}
+    assert alone["relu3"] < 15
+    assert alone["fc1.relu"] > 25
+    assert min(hop.only, key=lambda name: hop.only[name][0].sqnr_db) == "relu3"
+    assert hop.only["fc1.relu"][0].sqnr_db > 25
