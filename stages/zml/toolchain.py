@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.base import StageError
-from stages.zml.project import ZIG_VERSION
+from stages.zml.project import MODEL, TEST, ZIG_VERSION
+from stages.zml.watched import watched
 
 BINARY = "recast_zml"
 
@@ -39,12 +40,17 @@ def check_syntax(files: Sequence[Path]) -> None:
 
 
 def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
-    """The program of `stand_in`/main.zig over the emitted folder; StageError with the compiler's first error.
+    """The program of `stand_in`/main.zig over the emitted folder and a watched copy of its model.
+
+    StageError with the compiler's first error.
 
     With safety checks, so that an index out of range stops it; without symbols and threads, which halves the
     time zig takes.
     """
     program = scratch / BINARY
+    copy = scratch / "watched" / MODEL
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_text(watched((emitted / MODEL).read_text(encoding="utf-8")), encoding="utf-8")
     command = [
         zig(),
         "build-exe",
@@ -56,8 +62,11 @@ def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
         f"-femit-bin={program}",
     ]
     command += ["--cache-dir", str(scratch / "zig"), "--global-cache-dir", str(scratch / "zig")]
-    command += ["--dep", "torch2zml", "--dep", "zml", f"-Mroot={stand_in / 'main.zig'}"]
-    command += ["--dep", "zml", f"-Mtorch2zml={emitted / 'torch2zml.zig'}", f"-Mzml={stand_in / 'zml.zig'}"]
+    modules = {"torch2zml": emitted / TEST, "watched": copy}
+    command += [*(word for name in (*modules, "zml") for word in ("--dep", name)), f"-Mroot={stand_in / 'main.zig'}"]
+    for name, path in modules.items():
+        command += ["--dep", "zml", f"-M{name}={path}"]
+    command.append(f"-Mzml={stand_in / 'zml.zig'}")
     done = _run(command)
     if done.returncode:
         raise StageError(

@@ -6,6 +6,7 @@ Run as a program it emits them, for tests in an environment without torch:
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -210,30 +211,25 @@ def emit_model(root: Path, name: str, folder: str = "emit", **params: Any) -> di
     return STAGE.run(STAGE.params(model=ModelReference(name=f"{HERE}:{name}"), **params), inputs, root / folder)
 
 
+def export_model(root: Path, name: str) -> None:
+    """`export`, and `simplify` with the same ONNX model: the simplifiers are in another environment."""
+    from stages.export import STAGE
+
+    for folder in ("export", "simplify"):
+        (root / folder).mkdir()
+    inputs = Inputs({key: root / key for key in STAGE.inputs}, scratch=root)
+    model = ModelReference(name=f"{HERE}:{name}")
+    STAGE.run(STAGE.params(model=model, opset=17, dynamic_batch=True, samples=4), inputs, root / "export")
+    shutil.copy(root / "export" / "model.onnx", root / "simplify")
+
+
 def main(root: Path) -> None:
-    """Images unfolded and folded, and Sequences, each with its ONNX model as `simplify` would leave it."""
+    """Images unfolded and folded, and Sequences, each with its ONNX model."""
     for name in ("Images", "Sequences"):
         emit_model(root / name, name)
         if name == "Images":
             emit_model(root / name, name, "unfolded", fold_batchnorm=False)
-        model = globals()[name]().eval()
-        from stages.weights import load_weights
-
-        load_weights(model, root / name / "train" / "model.safetensors", "weights")
-        for folder in ("simplify", "export"):  # nothing of `export` is needed
-            (root / name / folder).mkdir()
-        example = torch.from_numpy(np.load(root / name / "data" / "calibration.npz")["x"])
-        axes = {"x": {0: "batch"}, "scores": {0: "batch"}}
-        torch.onnx.export(
-            model,
-            (example[:2],),
-            str(root / name / "simplify" / "model.onnx"),
-            dynamo=False,
-            opset_version=17,
-            input_names=["x"],
-            output_names=["scores"],
-            dynamic_axes=axes,
-        )
+        export_model(root / name, name)
 
 
 if __name__ == "__main__":
