@@ -34,7 +34,7 @@ class LayerResult:
 def test_layers(program: Path, emitted: Path) -> list[LayerResult]:
     """Run the emitted test, in the emitted folder; results in the order the layers finish.
 
-    Raises StageError if the program stops before its end, naming the layer it was at.
+    Raises StageError if the program stops before its end, naming the layer it was at, and the first that differed.
     """
     done = subprocess.run([str(program)], cwd=emitted, capture_output=True, text=True, errors="replace", check=False)
     sys.stderr.write(done.stderr)
@@ -43,7 +43,9 @@ def test_layers(program: Path, emitted: Path) -> list[LayerResult]:
         for name, error, fault, verdict in _LINE.findall(done.stderr)
     ]
     if not re.search(r"^\d+ of \d+ layers differ$", done.stderr, re.MULTILINE):
-        raise StageError(f"the emitted test stopped: {_stopped(done.stderr)}", "see the log")
+        # a shape that is wrong stops whatever reads it
+        wrong = next((f"; layer {one.name} differs before that" for one in results if not one.agrees), "")
+        raise StageError(f"the emitted test stopped: {_stopped(done.stderr)}{wrong}", "see the log")
     return results
 
 

@@ -12,6 +12,8 @@ from stages.zml.project import MODEL, TEST, ZIG_VERSION
 from stages.zml.watched import watched
 
 BINARY = "recast_zml"
+OPTIMISE = "ReleaseSafe"
+"""with safety checks, so that an index out of range stops the program"""
 
 
 def zig() -> str:
@@ -42,10 +44,7 @@ def check_syntax(files: Sequence[Path]) -> None:
 def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
     """The program of `stand_in`/main.zig over the emitted folder and a watched copy of its model.
 
-    StageError with the compiler's first error.
-
-    With safety checks, so that an index out of range stops it; without symbols and threads, which halves the
-    time zig takes.
+    StageError with the compiler's first error. Without symbols and threads, which halves the time zig takes.
     """
     program = scratch / BINARY
     copy = scratch / "watched" / MODEL
@@ -54,7 +53,7 @@ def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
     command = [
         zig(),
         "build-exe",
-        "-OReleaseSafe",
+        f"-O{OPTIMISE}",
         "-fstrip",
         "-fsingle-threaded",
         "--name",

@@ -2,9 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from stages.base import Inputs, StageError
+from stages.base import StageError
 from stages.zml import toolchain
-from stages.zml.verify import STAGE
-
-ROOT = Path(__file__).resolve().parents[3]
-STAND_IN = ROOT / "stages" / "zml" / "eager"
-
-
-@pytest.fixture(scope="module")
-def emitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `op_models` emits: it needs torch, and so runs in the environment that has it."""
-    folder = tmp_path_factory.mktemp("emitted")
-    find = "import pathlib, pipeline.environments as e; print(e.ensure(pathlib.Path(), 'torch', print).python)"
-    # the environment's own pytest must not be seen by another Python
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    found = subprocess.run(
-        [ROOT / ".venv/bin/python", "-c", find], cwd=ROOT, env=variables, capture_output=True, text=True, check=True
-    )
-    python = found.stdout.splitlines()[-1]
-    command = [python, "-m", "tests.stages.zml.op_models", str(folder)]
-    subprocess.run(command, cwd=ROOT, env={**variables, "PYTHONPATH": str(ROOT)}, check=True)
-    return folder
-
-
-def run(root: Path, emit: str = "emit", out: str = "verify", **params: Any) -> dict[str, Any]:
-    folders = {key: root / (emit if key == "emit" else key) for key in STAGE.inputs}
-    made, scratch = root / out, root / f"{out}.scratch"
-    made.mkdir()
-    scratch.mkdir()
-    files = {"stand_in": STAND_IN}
-    if "zml_checkout" in params:
-        files["zml_checkout"] = root / "checkout"
-    inputs = Inputs(folders, files=files, scratch=scratch)
-    return STAGE.run(STAGE.params(stand_in="stages/zml/eager", **params), inputs, made)
-
-
-def copied(emitted: Path, to: Path, name: str = "Images") -> Path:
-    shutil.copytree(emitted / name, to / name, ignore=shutil.ignore_patterns("verify*"))
-    return to / name
+from tests.stages.zml.verifying import STAND_IN, copied, run
 
 
 @pytest.fixture(scope="module")
