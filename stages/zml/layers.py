@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OUTPUT = ""
 """what the watched program calls the result of the whole model"""
 
+UNKNOWN = " (zig)"
+"""ends the name of a result that no tensor is known to be"""
+
 
 class ZigForm:
     """The results of the Zig's layers, and of the functions its code calls between them.
@@ -42,7 +45,9 @@ class ZigForm:
         self._called: dict[str, str] = {}
         for result in results:
             # a layer before the code inside one, which may bear its name
-            name = tensors.get(_layer_of(result), f"{result} (zig)")
+            layer = _layer_of(result)
+            # a constant that would mean something else in Zig has a `_` behind it
+            name = tensors.get(layer) or tensors.get(layer.rstrip("_")) or f"{result}{UNKNOWN}"
             if name not in self._called.values() and result != OUTPUT:
                 self._called[result] = name
 
@@ -76,7 +81,10 @@ class ZigForm:
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Call tensors as the form before calls them."""
-        self._called = {result: names.get(name, name) for result, name in self._called.items()}
+        # what PyTorch's names say is surer than what a value looks like that a fault may have spoilt
+        self._called = {
+            result: names.get(name, name) if name.endswith(UNKNOWN) else name for result, name in self._called.items()
+        }
         self.output = names.get(self.output, self.output)
 
     def _named(self, found: Arrays) -> Arrays:
@@ -112,4 +120,3 @@ def folded(emitted: Sampled, exported: Sequence[Layer]) -> set[str]:
 def _layer_of(result: str) -> str:
     """`scope/relu` is the function that the activations call `scope.relu`."""
     return result.replace("/", ".").removeprefix(".")
-

@@ -60,7 +60,7 @@ def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
         BINARY,
         f"-femit-bin={program}",
     ]
-    command += ["--cache-dir", str(scratch / "zig"), "--global-cache-dir", str(scratch / "zig")]
+    command += ["--cache-dir", str(scratch / "zig"), "--global-cache-dir", str(library_cache(scratch))]
     modules = {"torch2zml": emitted / TEST, "watched": copy}
     command += [*(word for name in (*modules, "zml") for word in ("--dep", name)), f"-Mroot={stand_in / 'main.zig'}"]
     for name, path in modules.items():
@@ -73,6 +73,11 @@ def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
             "see the log; this is a fault of the zml target's code, or of the stand-in",
         )
     return program
+
+
+def library_cache(scratch: Path) -> Path:
+    """Where zig keeps its own compiled libraries: with the rest, so that nothing outside the scratch folder is written."""
+    return scratch / "zig"
 
 
 def first_error(text: str) -> str:

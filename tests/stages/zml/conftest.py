@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.zml import toolchain
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -25,3 +27,11 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [python, "-m", "tests.stages.zml.op_models", str(folder)]
     subprocess.run(command, cwd=ROOT, env={**variables, "PYTHONPATH": str(ROOT)}, check=True)
     return folder
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile in a tenth of the time, to a program that gives the same results more slowly."""
+    cache = tmp_path_factory.getbasetemp() / "zig"
+    monkeypatch.setattr(toolchain, "OPTIMISE", "Debug")
+    monkeypatch.setattr(toolchain, "library_cache", lambda _: cache)

@@ -13,15 +13,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from stages.base import StageError
-from stages.zml import toolchain
 from tests.stages.zml.verifying import copied, run
 
 Weights = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain, "OPTIMISE", "Debug")  # a tenth of the time, and the same results
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def emitted_hop(out: Path) -> dict[str, Any]:
@@ -44,17 +41,9 @@ def test_a_sound_model_is_compared_layer_by_layer_and_blames_none(
     assert hop["blamed"] is None
     assert len(hop["layers"]) > 50
     assert not wrong_alone(root / "verify")
+    # what BatchNorm is folded into gives something else than PyTorch's layer, and is not compared with it
+    assert (emit == "unfolded") == ("head.1" in {layer["layer"] for layer in hop["layers"]})
     assert min(layer["after"]["sqnr_db"] for layer in hop["layers"]) > 110
-
-
-def test_a_layer_that_another_is_folded_into_is_not_taken_for_what_pytorch_gives(emitted: Path, tmp_path: Path) -> None:
-    layers = {}
-    for emit in ("emit", "unfolded"):
-        root = copied(emitted, tmp_path / emit)
-        run(root, emit)
-        layers[emit] = {layer["layer"] for layer in emitted_hop(root / "verify")["layers"]}
-    # the simplified model shows head.1 as well, which the exporter does not fold
-    assert layers["unfolded"] - layers["emit"] == {"head.1"}
 
 
 @pytest.mark.parametrize(
@@ -71,9 +60,7 @@ def test_a_layer_that_another_is_folded_into_is_not_taken_for_what_pytorch_gives
             id="swapped padding",
         ),
         pytest.param("Sequences", "Norm", ".softmax(.d)", ".softmax(.b)", "norm", id="a wrong axis"),
-        pytest.param(
-            "Sequences", "Layers0Norm1", "addConstant(1e-05)", "addConstant(1e-01)", "layers.0.norm1", id="a wrong epsilon"
-        ),
+        pytest.param("Sequences", "Layers0Norm1", "mean(.d)", "mean(.s)", "layers.0.norm1", id="a wrong normalisation"),
         pytest.param("Images", "Images", "return log_softmax;", "return out;", "log_softmax", id="an unused result"),
     ],
 )
