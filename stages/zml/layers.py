@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.onnx_form import Arrays, Given, OnnxForm
@@ -96,9 +95,9 @@ def shown(results: Sequence[str], emitted: Sequence[Layer], folded: Collection[s
 
     Left out are steps inside one layer, and layers with which what followed was folded: PyTorch gives something else.
     """
-    inside = {layer.name.rpartition(".")[0] for layer in emitted if "." in layer.name}
+    scopes = {OUTPUT, *(layer.name.rpartition(".")[0] for layer in emitted)}
     layers = [result for result in results if "/" not in result and result not in folded]
-    code = [result for result in results if "/" in result and (scope := result.partition("/")[0]) in {OUTPUT, *inside}]
+    code = [result for result in results if "/" in result and result.partition("/")[0] in scopes]
     return [*layers, *code]
 
 

@@ -74,7 +74,8 @@ def scorer(program: Path, emitted: Path, scratch: Path) -> Callable[[NDArray[Any
 def observer(program: Path, emitted: Path, scratch: Path) -> Callable[[NDArray[Any], Given], Arrays]:
     """The model's input (n, *shape), and what to put in place of results -> every float result with a batch axis.
 
-    Results go by the names `stages.zml.watched` gives them, in the order they are made. StageError if the program stops.
+    Results go by the names `stages.zml.watched` gives them, in the order they are made. StageError if the
+    program stops.
     """
     from safetensors.numpy import load_file
 

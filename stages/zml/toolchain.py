@@ -76,7 +76,7 @@ def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
 
 
 def library_cache(scratch: Path) -> Path:
-    """Where zig keeps its own compiled libraries: with the rest, so that nothing outside the scratch folder is written."""
+    """Where zig keeps its own compiled libraries: with the rest, so that nothing is written elsewhere."""
     return scratch / "zig"
 
 
