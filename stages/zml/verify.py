@@ -2,7 +2,7 @@
 
 ZML itself is built with Bazel from the network, so the emitted code is executed on a stand-in for the calls
 of ZML it makes (`stages/zml/eager`), on the CPU in float32. What that does not show is whether ZML's own types
-agree: `zml_checkout` adds it. The level reached is in the metrics: `executed`, or `types`.
+agree: `zml_checkout` adds it. The level reached is in the metrics: `executed`, or `types` and what checked them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ZmlVerifyParams(VerifyParams):
 
     stand_in: RepositoryPath = Field(description="folder of the Zig that stands in for ZML; a change runs verify again")
     zml_checkout: RepositoryPath | None = Field(
-        default=None, description="folder of a ZML checkout, to compile the emitted code against with Bazel"
+        default=None, description="folder of a ZML checkout, to check the emitted code's types against"
     )
 
 
@@ -57,12 +57,14 @@ def run(params: ZmlVerifyParams, inputs: Inputs, out: Path) -> Metrics:
         _check(results, emitted, f"; {error.message}")
         raise
     _check(results, emitted)
+    checked = {"checked": "executed"}
     if params.zml_checkout:
-        progress("compile against ZML")
-        checkout.check_types(emitted, inputs.files["zml_checkout"], inputs.scratch)
+        progress("check the types against ZML")
+        by = checkout.check_types(emitted, inputs.files["zml_checkout"], inputs.scratch)
+        checked = {"checked": "types", "types_checked_by": by}
     return {
         **metrics,
-        "checked": "types" if params.zml_checkout else "executed",
+        **checked,
         "layers": len(results),
         "max_layer_error": max(layer.error for layer in results),
     }
