@@ -2,7 +2,8 @@
 
 Zig analyses the emitted files and, as far as they use it, ZML's own code. What Bazel would fetch or generate, above all
 the C interfaces of MLIR and PJRT, is not there: a module that is empty stands for it, and an error of ZML's code about
-such a module is expected. Any other error counts; and canaries show that every emitted function was analysed to its end.
+such a module is expected. Any other error counts; and canaries show that every emitted function was analysed to its
+end.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ fn attempt(result: anytype) @typeInfo(@TypeOf(result)).error_union.payload {
     return undefined;
 }
 """
+_EMITTED = re.compile(r"\bsound/(\w+\.zig:\d+)")
 _ERROR = re.compile(r"^(\S.*?):(\d+):\d+: error: (.*)$")
 
 
@@ -52,7 +54,8 @@ class _Error:
 
     @property
     def shown(self) -> str:
-        return f"{self.place.name}:{self.line}: {self.message}"
+        used = _EMITTED.search(self.details) if self.place.name not in (MODEL, TEST) else None
+        return f"{self.place.name}:{self.line}: {self.message}" + (f" (used in {used[1]})" if used else "")
 
 
 def check(emitted: Path, checkout: Path, scratch: Path) -> int:

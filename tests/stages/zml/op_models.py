@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.lenet import LeNet
+from models.mnist_mlp import MnistMlp
 from stages.base import Inputs, ModelReference
 from stages.dataset import Contract
 from stages.weights import write_weights
@@ -175,7 +177,15 @@ class Erfinv(nn.Module):
         return torch.erfinv(torch.tanh(self.fc(x)))
 
 
-SHAPES = {"Images": (3, 12, 10), "Sequences": (6,), "Unsupported": (6,), "Branching": (6,), "Erfinv": (6,)}
+SHAPES = {
+    "Images": (3, 12, 10),
+    "Sequences": (6,),
+    "Unsupported": (6,),
+    "Branching": (6,),
+    "Erfinv": (6,),
+    MnistMlp.__name__: (1, 28, 28),
+    LeNet.__name__: (1, 28, 28),
+}
 
 
 def prepare(root: Path, name: str) -> Inputs:
@@ -224,12 +234,14 @@ def export_model(root: Path, name: str) -> None:
 
 
 def main(root: Path) -> None:
-    """Images unfolded and folded, and Sequences, each with its ONNX model."""
+    """Images unfolded and folded, and Sequences, each with its ONNX model; and the models of the recipes."""
     for name in ("Images", "Sequences"):
         emit_model(root / name, name)
         if name == "Images":
             emit_model(root / name, name, "unfolded", fold_batchnorm=False)
         export_model(root / name, name)
+    for model in (MnistMlp, LeNet):
+        emit_model(root / model.__name__, model.__name__)
 
 
 if __name__ == "__main__":

@@ -79,20 +79,3 @@ def test_a_wrong_shape_is_caught_at_the_layer_that_makes_it(emitted: Path, tmp_p
     path.write_text(text.replace(".padding = &.{ 2, 2, 1, 1 }", ".padding = &.{ 1, 1, 2, 2 }"))
     with pytest.raises(StageError, match=r"stopped: layer __model__: .*; layer stem differs before that"):
         run(root)
-
-
-def test_a_folder_that_is_no_zml_checkout_is_refused(emitted: Path, tmp_path: Path) -> None:
-    root = copied(emitted, tmp_path)
-    (root / "checkout").mkdir()
-    with pytest.raises(StageError, match=r"is no checkout of ZML: it has no MODULE\.bazel"):
-        run(root, zml_checkout="checkouts/zml")
-
-
-def test_a_checkout_without_bazel_is_refused(emitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = copied(emitted, tmp_path)
-    for file in ("MODULE.bazel", "zml/tensor.zig"):
-        (root / "checkout" / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / "checkout" / file).touch()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StageError, match="there is no 'bazel' on PATH"):
-        run(root, zml_checkout="checkouts/zml")

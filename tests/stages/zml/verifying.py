@@ -14,14 +14,14 @@ STAND_IN = ROOT / "stages" / "zml" / "eager"
 
 
 def run(root: Path, emit: str = "emit", out: str = "verify", **params: Any) -> dict[str, Any]:
-    """Verify `<root>/<emit>` into `<root>/<out>`; its metrics."""
+    """Verify `<root>/<emit>` into `<root>/<out>`; its metrics. A ZML checkout is in a folder beside `root`."""
     folders = {key: root / (emit if key == "emit" else key) for key in STAGE.inputs}
     made, scratch = root / out, root / f"{out}.scratch"
     made.mkdir()
     scratch.mkdir()
     files = {"stand_in": STAND_IN}
     if "zml_checkout" in params:
-        files["zml_checkout"] = root / "checkout"
+        files["zml_checkout"] = root.parent / "checkout"
     inputs = Inputs(folders, files=files, scratch=scratch)
     return STAGE.run(STAGE.params(stand_in="stages/zml/eager", **params), inputs, made)
 
