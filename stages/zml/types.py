@@ -1,9 +1,9 @@
 """Check the emitted Zig's types against the sources of ZML with zig alone: no Bazel, no network, nothing built.
 
 Zig analyses the emitted files and, as far as they use it, ZML's own code. What Bazel would fetch or generate, above all
-the C interfaces of MLIR and PJRT, is not there: a module that is empty stands for it, and an error of ZML's code about
-such a module is expected. Any other error counts; and canaries show that every emitted function was analysed to its
-end.
+the C interfaces of MLIR and PJRT, is not there: a module that has their types' names and nothing else stands for it,
+and an error of ZML's code about that module is expected. Any other error counts; and canaries show that every emitted
+function was analysed to its end.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from stages.zml import toolchain, zig_modules
 from stages.zml.canaries import planted
 from stages.zml.project import MODEL, TEST
 
-EMPTY = "absent_from_the_checkout"
-"""the file of an empty module; its name is in every error about it"""
+ABSENT = "absent_from_the_checkout"
+"""the file of that module; its name is in every error about it"""
+TYPE = "pub const {name} = extern struct {{ ptr: ?*anyopaque = null }};\n"
+"""as MLIR's are; what holds one then has a size"""
 HARNESS = """\
 const torch2zml = @import("torch2zml");
 
@@ -101,14 +103,12 @@ def _without_errors(source: str) -> str:
 
 def _expected(error: _Error, folder: Path) -> bool:
     """Of ZML's own code, about what is not in its checkout."""
-    return folder.resolve() not in error.place.parents and (EMPTY in error.message or EMPTY in error.details)
+    return folder.resolve() not in error.place.parents and (ABSENT in error.message or ABSENT in error.details)
 
 
 def _analysed(folder: Path, emitted: str, checkout: Path) -> tuple[str, list[_Error]]:
     """What zig says of the copy of the emitted files in that folder, and the errors in it."""
     (folder / "harness.zig").write_text(HARNESS, encoding="utf-8")
-    empty = folder / f"{EMPTY}.zig"
-    empty.write_text("//! Nothing: what Bazel would fetch or generate.\n", encoding="utf-8")
     command = [toolchain.zig(), "build-obj", "-fno-emit-bin", "-fsingle-threaded", "--color", "off", "-lc"]
     command += ["--cache-dir", str(folder / "zig"), "--global-cache-dir", str(folder / "zig")]
     command += ["--dep", "torch2zml", f"-Mroot={folder / 'harness.zig'}"]
@@ -118,10 +118,13 @@ def _analysed(folder: Path, emitted: str, checkout: Path) -> tuple[str, list[_Er
         for name, label in sorted(module.imports.items()):
             command += ["--dep", f"{name}={label}"]
         for name in sorted(module.absent):
-            command += ["--dep", f"{name}={EMPTY}"]
+            command += ["--dep", f"{name}={ABSENT}"]
         command.append(f"-M{module.label}={module.main}")
     if any(module.absent for module in modules):
-        command.append(f"-M{EMPTY}={empty}")
+        types = sorted({one for module in modules for used in module.absent.values() for one in used})
+        absent = folder / f"{ABSENT}.zig"
+        absent.write_text("".join(TYPE.format(name=one) for one in types), encoding="utf-8")
+        command.append(f"-M{ABSENT}={absent}")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     lines = done.stderr.splitlines()
     starts = [(index, match) for index, line in enumerate(lines) if (match := _ERROR.match(line))]

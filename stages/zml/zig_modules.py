@@ -15,7 +15,7 @@ from pathlib import Path
 from stages.base import StageError
 
 ROOT = "//zml:zml"
-_IMPORT = re.compile(r'@import\("([^"]+)"\)')
+_IMPORT = re.compile(r'(?:const (\w+) = )?@import\("([^"]+)"\)')
 BUILT_IN = ("std", "builtin", "root")
 
 
@@ -26,8 +26,8 @@ class Module:
     label: str
     main: Path
     imports: dict[str, str] = field(default_factory=dict)
-    absent: set[str] = field(default_factory=set)
-    """what its files import that is no Zig of the checkout"""
+    absent: dict[str, set[str]] = field(default_factory=dict)
+    """what its files import that is no Zig of the checkout -> names they take from it that look like types"""
 
 
 def modules(checkout: Path) -> dict[str, Module]:
@@ -47,17 +47,17 @@ def modules(checkout: Path) -> dict[str, Module]:
             if other is not None:
                 module.imports[str(other["import_name"])] = dependency
                 pending.append(dependency)
-        for name in _imported(module.main):
+        for name, types in _imported(module.main).items():
             if name not in module.imports and name not in BUILT_IN:
-                module.absent.add(name)
+                module.absent[name] = types
     if ROOT not in found:
         raise StageError("verify.zml_checkout has no zig_library //zml:zml in zml/BUILD.bazel")
     return found
 
 
-def _imported(main: Path) -> set[str]:
-    """What the file, and the files it imports by path, import by name."""
-    names: set[str] = set()
+def _imported(main: Path) -> dict[str, set[str]]:
+    """What the file, and the files it imports by path, import by name -> the capital names in it that they do not call."""
+    names: dict[str, set[str]] = {}
     seen: set[Path] = set()
     pending = [main]
     while pending:
@@ -65,11 +65,13 @@ def _imported(main: Path) -> set[str]:
         if path in seen or not path.is_file():
             continue
         seen.add(path)
-        for name in _IMPORT.findall(path.read_text(encoding="utf-8", errors="replace")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for alias, name in _IMPORT.findall(text):
             if name.endswith((".zig", ".zon")):
                 pending.append((path.parent / name).resolve())
             else:
-                names.add(name)
+                used = re.findall(rf"\b{alias}\.([A-Z]\w*)\b(?!\()", text) if alias else []
+                names.setdefault(name, set()).update(used)
     return names
 
 
