@@ -109,7 +109,8 @@ def _expected(error: _Error, folder: Path) -> bool:
 def _analysed(folder: Path, emitted: str, checkout: Path) -> tuple[str, list[_Error]]:
     """What zig says of the copy of the emitted files in that folder, and the errors in it."""
     (folder / "harness.zig").write_text(HARNESS, encoding="utf-8")
-    command = [toolchain.zig(), "build-obj", "-fno-emit-bin", "-fsingle-threaded", "--color", "off", "-lc"]
+    command = [toolchain.zig(), "build-obj", "-fno-emit-bin", "-fsingle-threaded", "--color", "off"]
+    command += ["-lc", "-freference-trace=64"]
     command += ["--cache-dir", str(folder / "zig"), "--global-cache-dir", str(folder / "zig")]
     command += ["--dep", "torch2zml", f"-Mroot={folder / 'harness.zig'}"]
     command += ["--dep", f"zml={zig_modules.ROOT}", f"-Mtorch2zml={folder / emitted / TEST}"]

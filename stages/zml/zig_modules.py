@@ -56,7 +56,7 @@ def modules(checkout: Path) -> dict[str, Module]:
 
 
 def _imported(main: Path) -> dict[str, set[str]]:
-    """What the file, and the files it imports by path, import by name -> the capital names in it that they do not call."""
+    """What the file, and those it imports by path, import by name -> the capital names in it that they do not call."""
     names: dict[str, set[str]] = {}
     seen: set[Path] = set()
     pending = [main]

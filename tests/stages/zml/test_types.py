@@ -29,6 +29,8 @@ zig_library(
 PJRT = """\
 const c = @import("c");
 
+pub const rank = c.mlirRank;
+
 pub const Value = opaque {
     pub const Native = c.MlirValue;
 
@@ -50,7 +52,7 @@ EDGES = (
 """file, text, what is put before and behind it: uses of what is absent from ZML's own checkout, in its way"""
 FAULTS = {
     "too many arguments": ("model.zig", "x.relu()", "x.relu(1)", "expected 0 argument"),
-    "an axis that is no tag": ("model.zig", ".withTags(.{.c})", ".withTags(.{1.5})", "shape.zig:"),
+    "an axis that is no tag": ("model.zig", ".withTags(.{.c})", ".withTags(.{1.5})", "(used in model.zig:"),
     "an option that does not exist": ("model.zig", ".rhs_dilation =", ".dilation =", "no field named 'dilation'"),
     "a field that does not exist": ("model.zig", "self.stem.forward", "self.stalk.forward", "no field named 'stalk'"),
     "an enum tag that does not exist": ("model.zig", ".replicated),", ".copied),", "(used in model.zig:"),
@@ -112,12 +114,14 @@ def test_what_zig_alone_cannot_reach_is_left_to_bazel(
     root = copied(emitted, tmp_path)
     metrics = run(root, out="verify by zig", zml_checkout="checkouts/zml")
     assert (metrics["checked"], metrics["types_checked_by"]) == ("types", "zig")
-    # a tensor that holds a C value has no size that zig could know
+    # a tensor whose size a C interface says: nothing that uses one can be analysed
     path = checkout / "zml" / "tensor.zig"
-    path.write_text(path.read_text().replace('?*const @import("pjrt").Value', '?@import("pjrt").Value.Native'))
+    path.write_text(
+        path.read_text().replace('?*const @import("pjrt").Value = null', '[@import("pjrt").rank]u8 = undefined')
+    )
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        StageError, match=r"zig alone cannot check .*: \d+ of \d+ functions are not analysed: pjrt.zig:4"
+        StageError, match=r"zig alone cannot check .*: \d+ of \d+ functions are not analysed: pjrt.zig:3"
     ):
         run(root, zml_checkout="checkouts/zml")
     program = tmp_path / "bazel"
@@ -126,7 +130,7 @@ def test_what_zig_alone_cannot_reach_is_left_to_bazel(
     metrics = run(root, out="verify again", zml_checkout="checkouts/zml")
     assert (metrics["checked"], metrics["types_checked_by"]) == ("types", "bazel")
     program.write_text("#!/bin/sh\necho '/x/model.zig:1:1: error: no such thing' >&2\nexit 1\n")
-    with pytest.raises(StageError, match="does not compile against ZML itself: model.zig:1:1: no such thing"):
+    with pytest.raises(StageError, match=r"does not compile against ZML itself: model\.zig:1:1: no such thing"):
         run(root, out="verify with bazel", zml_checkout="checkouts/zml")
 
 
@@ -138,7 +142,7 @@ def test_a_folder_that_is_no_zml_checkout_is_refused(emitted: Path, tmp_path: Pa
 
 def test_a_build_file_that_cannot_be_read_is_named(checkout: Path) -> None:
     (checkout / "pjrt" / "BUILD.bazel").write_text("zig_library(")
-    with pytest.raises(StageError, match="cannot read pjrt/BUILD.bazel"):
+    with pytest.raises(StageError, match=r"cannot read pjrt/BUILD\.bazel"):
         zig_modules.modules(checkout)
 
 
