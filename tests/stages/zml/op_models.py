@@ -144,6 +144,20 @@ class Sequences(nn.Module):
         return self.last(self.out(pooled))
 
 
+class Accumulates(nn.Module):
+    """Calls functions under names that torch.fx and the activations number each in its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add = nn.Linear(4, 4)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.add(x))
+        y += x
+        return self.relu((y + 1) * 2) + y
+
+
 class Unsupported(nn.Module):
     """Holds a layer ZML has no counterpart of here."""
 
