@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import fx, nn
 
 MODEL = "__model__"
 """the name the whole model goes by"""
@@ -139,6 +139,23 @@ def _layer_of(key: str) -> str:
     return key[: max(key.rfind(".in."), key.rfind(".out."))]
 
 
+def function_kind(node: fx.Node) -> str:
+    """What a call of a function or method in a graph of torch.fx is called, without a number."""
+    import operator
+
+    kind = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "function")
+    # `+=` is `iadd`, and `add` to whoever reads the table
+    return kind.strip("_").removeprefix("i" if node.target in (operator.iadd, operator.imul) else "")
+
+
+def numbered(name: str, taken: Collection[str]) -> str:
+    """The name, or with the first number that makes it another than those taken: `add`, `add_1`."""
+    number = 0
+    while (f"{name}_{number}" if number else name) in taken:
+        number += 1
+    return f"{name}_{number}" if number else name
+
+
 class _Budget:
     """How much may still be kept, and what was not."""
 
@@ -240,18 +257,12 @@ def _functions(
         return {}, f"torch.fx cannot trace the model: {_first_line(error)}"
     scopes = {node: _scope(node) for node in graph.nodes}
     calls = [node for node in graph.nodes if node.op in ("call_function", "call_method")]
-    taken = dict.fromkeys(names.values(), 1)
+    taken = set(names.values())
     titles: dict[fx.Node, Layer] = {}
     for node in calls:
-        kind = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "function")
-        # `+=` is `iadd`, and `add` to whoever reads the table
-        kind = kind.strip("_").removeprefix("i" if node.target in (operator.iadd, operator.imul) else "")
-        base = f"{scopes[node]}.{kind}" if scopes[node] else kind
-        number = taken.get(base, 0)
-        while number and f"{base}_{number}" in taken:
-            number += 1
-        name = f"{base}_{number}" if number else base
-        taken[name] = 1
+        kind = function_kind(node)
+        name = numbered(f"{scopes[node]}.{kind}" if scopes[node] else kind, taken)
+        taken.add(name)
         titles[node] = Layer(name, kind, function=True)
 
     found: dict[str, list[tuple[str, Layer, Kept]]] = {}

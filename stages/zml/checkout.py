@@ -1,4 +1,4 @@
-"""Build the emitted folder with Bazel against a real checkout of ZML: the check of types."""
+"""The check of types against a checkout of ZML: by zig alone where that reaches everything, else by Bazel."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from stages.base import StageError
+from stages.zml import types
 from stages.zml.project import ZML_COMMIT
 from stages.zml.toolchain import first_error
 
@@ -17,28 +18,38 @@ bazel_dep(name = "zml")
 bazel_dep(name = "rules_zig")
 local_path_override(module_name = "zml", path = "{checkout}")
 """
+NEEDED = ("MODULE.bazel", "zml/BUILD.bazel", "zml/tensor.zig")
 
 
 def require(checkout: Path) -> None:
-    """StageError unless the folder is a checkout of ZML and Bazel is there to build it."""
-    if not (checkout / "zml" / "tensor.zig").is_file() or not (checkout / "MODULE.bazel").is_file():
+    """StageError unless the folder is a checkout of ZML."""
+    missing = [name for name in NEEDED if not (checkout / name).is_file()]
+    if missing:
         raise StageError(
-            "verify.zml_checkout is no checkout of ZML: it has no MODULE.bazel and zml/tensor.zig",
+            f"verify.zml_checkout is no checkout of ZML: it has no {' and no '.join(missing)}",
             f"clone github.com/zml/zml there, at commit {ZML_COMMIT}",
         )
-    if not shutil.which("bazel"):
-        raise StageError(
-            "verify.zml_checkout needs Bazel, and there is no 'bazel' on PATH",
-            "install Bazel 9 (bazelisk under that name will do), or leave zml_checkout unset",
-        )
 
 
-def check_types(emitted: Path, checkout: Path, scratch: Path) -> None:
-    """Compile the emitted test against the checkout; StageError with the compiler's first error.
+def check_types(emitted: Path, checkout: Path, scratch: Path) -> str:
+    """`zig` or `bazel`, which found no error; StageError with the compiler's first one."""
+    try:
+        types.check(emitted, checkout, scratch)
+    except types.NotReachedError as error:
+        if not shutil.which("bazel"):
+            raise StageError(
+                f"zig alone cannot check the types against verify.zml_checkout: {error}",
+                "see the log; put Bazel 9 on PATH as 'bazel' (bazelisk will do), or leave zml_checkout unset",
+            ) from error
+        sys.stderr.write(f"zig alone cannot check the types ({error}): Bazel builds them\n")
+    else:
+        return "zig"
+    _build(emitted, checkout, scratch)
+    return "bazel"
 
-    Bazel keeps what it downloads where the user's own builds do.
-    """
-    require(checkout)
+
+def _build(emitted: Path, checkout: Path, scratch: Path) -> None:
+    """Build the emitted test with Bazel, which keeps what it downloads where the user's own builds do."""
     workspace = scratch / "bazel"
     shutil.copytree(emitted, workspace)
     (workspace / "MODULE.bazel").write_text(MODULE.format(checkout=checkout.as_posix()), encoding="utf-8")

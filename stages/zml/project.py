@@ -57,11 +57,11 @@ const tolerance: f32 = @TOLERANCE@;
 
 pub fn main(init: std.process.Init) !void {
     const allocator = init.arena.allocator();
-    const platform: *zml.Platform = try .auto(allocator, init.io, .{});
+    const platform = try zml.Platform.auto(allocator, init.io, .{});
     defer platform.deinit(allocator, init.io);
 
-    var weights: zml.safetensors.TensorRegistry = try .fromPath(allocator, init.io, "model.safetensors");
-    var activations: zml.safetensors.TensorRegistry = try .fromPath(allocator, init.io, "activations.safetensors");
+    var weights = try zml.safetensors.TensorRegistry.fromPath(allocator, init.io, "model.safetensors");
+    var activations = try zml.safetensors.TensorRegistry.fromPath(allocator, init.io, "activations.safetensors");
     var weight_store: zml.io.TensorStore = .fromRegistry(allocator, &weights);
     defer weight_store.deinit();
     var activation_store: zml.io.TensorStore = .fromRegistry(allocator, &activations);
@@ -98,7 +98,7 @@ const Run = struct {
         output: []const u8,
     ) !void {
         std.debug.print("layer {s}: ", .{name});
-        const Sample = struct { in: [inputs.len]zml.Tensor, out: zml.Tensor };
+        const Sample = struct { in: std.meta.Tuple(&([_]type{zml.Tensor} ** inputs.len)), out: zml.Tensor };
         const root = self.weights.view();
         const symbolic: Layer = .init(if (path.len > 0) root.withPrefix(path) else root);
         const view = self.activations.view();

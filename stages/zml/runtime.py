@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.base import StageError
+from stages.onnx_form import Arrays, Given
 from stages.zml.project import WEIGHTS
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class LayerResult:
 def test_layers(program: Path, emitted: Path) -> list[LayerResult]:
     """Run the emitted test, in the emitted folder; results in the order the layers finish.
 
-    Raises StageError if the program stops before its end, naming the layer it was at.
+    Raises StageError if the program stops before its end, naming the layer it was at, and the first that differed.
     """
     done = subprocess.run([str(program)], cwd=emitted, capture_output=True, text=True, errors="replace", check=False)
     sys.stderr.write(done.stderr)
@@ -42,7 +43,9 @@ def test_layers(program: Path, emitted: Path) -> list[LayerResult]:
         for name, error, fault, verdict in _LINE.findall(done.stderr)
     ]
     if not re.search(r"^\d+ of \d+ layers differ$", done.stderr, re.MULTILINE):
-        raise StageError(f"the emitted test stopped: {_stopped(done.stderr)}", "see the log")
+        # a shape that is wrong stops whatever reads it
+        wrong = next((f"; layer {one.name} differs before that" for one in results if not one.agrees), "")
+        raise StageError(f"the emitted test stopped: {_stopped(done.stderr)}{wrong}", "see the log")
     return results
 
 
@@ -58,20 +61,50 @@ def predictor(program: Path, emitted: Path, scratch: Path) -> Callable[[NDArray[
 def scorer(program: Path, emitted: Path, scratch: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """The model's input, float32 (n, *shape) -> scores (n, classes); StageError if the program stops."""
     import numpy as np
-    from safetensors.numpy import save
 
-    given, scores = scratch / "input.safetensors", scratch / "scores.f32"
+    scores = scratch / "scores.f32"
 
     def score(x: NDArray[Any]) -> NDArray[np.float32]:
-        given.write_bytes(save({"input": np.ascontiguousarray(x)}))
-        command = [str(program), str(emitted / WEIGHTS), str(given), str(scores)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode:
-            sys.stderr.write(done.stderr)
-            raise StageError(f"the emitted model stopped: {_stopped(done.stderr)}", "see the log")
+        _start(program, "predict", emitted, _written(scratch / "input.safetensors", {"input": x}), scores)
         return np.fromfile(scores, np.float32).reshape(len(x), -1)
 
     return score
+
+
+def observer(program: Path, emitted: Path, scratch: Path) -> Callable[[NDArray[Any], Given], Arrays]:
+    """The model's input (n, *shape), and what to put in place of results -> every float result with a batch axis.
+
+    Results go by the names `stages.zml.watched` gives them, in the order they are made. StageError if the
+    program stops.
+    """
+    from safetensors.numpy import load_file
+
+    results = scratch / "results.safetensors"
+
+    def observe(x: NDArray[Any], given: Given) -> Arrays:
+        files = [_written(scratch / "input.safetensors", {"input": x}), results]
+        if given:
+            files.append(_written(scratch / "given.safetensors", given))
+        _start(program, "layers", emitted, *files)
+        return dict(load_file(results))
+
+    return observe
+
+
+def _written(path: Path, tensors: Given) -> Path:
+    import numpy as np
+    from safetensors.numpy import save
+
+    path.write_bytes(save({name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}))
+    return path
+
+
+def _start(program: Path, verb: str, emitted: Path, *files: Path) -> None:
+    command = [str(part) for part in (program, verb, emitted / WEIGHTS, *files)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise StageError(f"the emitted model stopped: {_stopped(done.stderr)}", "see the log")
 
 
 def _stopped(output: str) -> str:

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.base import StageError
-from stages.zml.project import ZIG_VERSION
+from stages.zml.project import MODEL, TEST, ZIG_VERSION
+from stages.zml.watched import watched
 
 BINARY = "recast_zml"
+OPTIMISE = "ReleaseSafe"
+"""with safety checks, so that an index out of range stops the program"""
 
 
 def zig() -> str:
@@ -39,25 +42,30 @@ def check_syntax(files: Sequence[Path]) -> None:
 
 
 def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
-    """The program of `stand_in`/main.zig over the emitted folder; StageError with the compiler's first error.
+    """The program of `stand_in`/main.zig over the emitted folder and a watched copy of its model.
 
-    With safety checks, so that an index out of range stops it; without symbols and threads, which halves the
-    time zig takes.
+    StageError with the compiler's first error. Without symbols and threads, which halves the time zig takes.
     """
     program = scratch / BINARY
+    copy = scratch / "watched" / MODEL
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_text(watched((emitted / MODEL).read_text(encoding="utf-8")), encoding="utf-8")
     command = [
         zig(),
         "build-exe",
-        "-OReleaseSafe",
+        f"-O{OPTIMISE}",
         "-fstrip",
         "-fsingle-threaded",
         "--name",
         BINARY,
         f"-femit-bin={program}",
     ]
-    command += ["--cache-dir", str(scratch / "zig"), "--global-cache-dir", str(scratch / "zig")]
-    command += ["--dep", "torch2zml", "--dep", "zml", f"-Mroot={stand_in / 'main.zig'}"]
-    command += ["--dep", "zml", f"-Mtorch2zml={emitted / 'torch2zml.zig'}", f"-Mzml={stand_in / 'zml.zig'}"]
+    command += ["--cache-dir", str(scratch / "zig"), "--global-cache-dir", str(library_cache(scratch))]
+    modules = {"torch2zml": emitted / TEST, "watched": copy}
+    command += [*(word for name in (*modules, "zml") for word in ("--dep", name)), f"-Mroot={stand_in / 'main.zig'}"]
+    for name, path in modules.items():
+        command += ["--dep", "zml", f"-M{name}={path}"]
+    command.append(f"-Mzml={stand_in / 'zml.zig'}")
     done = _run(command)
     if done.returncode:
         raise StageError(
@@ -65,6 +73,11 @@ def build(emitted: Path, stand_in: Path, scratch: Path) -> Path:
             "see the log; this is a fault of the zml target's code, or of the stand-in",
         )
     return program
+
+
+def library_cache(scratch: Path) -> Path:
+    """Where zig keeps its own compiled libraries: with the rest, so that nothing is written elsewhere."""
+    return scratch / "zig"
 
 
 def first_error(text: str) -> str:

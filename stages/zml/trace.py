@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from stages import activations
 from stages.base import StageError
 from stages.zml import functions, modules, zig_text
 from stages.zml.calls import BatchDependent, Call, UnsupportedError, Value
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 RESERVED = ("self", "store", "input", "zml", "init", "forward", *HELPERS)
 """names a local constant may not take in model.zig"""
+TITLE = "title"
+"""where a node's name is kept"""
 
 Example: TypeAlias = tuple[Any, Any]
 """what a node gives with the one batch and with the other"""
@@ -196,7 +199,7 @@ class _Forward:
         self._examples[node] = example
         name = expression
         if name not in self._taken:
-            name = zig_text.local(node.name, self._taken)
+            name = zig_text.local(node.meta.get(TITLE, node.name), self._taken)
             self._taken.add(name)
             self._lines.append(f"const {name} = {expression};")
         self._values[node] = _value(name, _first(example))
@@ -285,7 +288,10 @@ class _Forward:
 
 
 def _graph(module: nn.Module, struct: Struct, given: Mapping[str, Example]) -> fx.Graph:
-    """The module's forward, modules it calls left as calls, checks of arguments dropped."""
+    """The module's forward, modules it calls left as calls, checks of arguments dropped.
+
+    Functions bear the names that the activations give them.
+    """
     import torch
     from torch import fx
 
@@ -306,6 +312,11 @@ def _graph(module: nn.Module, struct: Struct, given: Mapping[str, Example]) -> f
             f"torch.fx cannot trace {_shown(struct)}: {type(error).__name__}: {said}",
             "write its forward without Python control flow that depends on tensors",
         ) from error
+    taken = {name for name, _ in module.named_children()}
+    for node in graph.nodes:
+        if node.op in ("call_function", "call_method"):
+            node.meta[TITLE] = activations.numbered(activations.function_kind(node), taken)
+            taken.add(node.meta[TITLE])
     for node in reversed(graph.nodes):
         check = node.target is torch._assert or getattr(node.target, "__name__", "") == "_assert_is_none"
         if check or (not node.users and node.op not in ("placeholder", "output")):

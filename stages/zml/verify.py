@@ -2,21 +2,25 @@
 
 ZML itself is built with Bazel from the network, so the emitted code is executed on a stand-in for the calls
 of ZML it makes (`stages/zml/eager`), on the CPU in float32. What that does not show is whether ZML's own types
-agree: `zml_checkout` adds it. The level reached is in the metrics: `executed`, or `types`.
+agree: `zml_checkout` adds it. The level reached is in the metrics: `executed`, or `types` and what checked them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import hops, onnx_files
+from stages import activations, dataset, hops, layer_names, onnx_files
 from stages.base import Inputs, Metrics, RepositoryPath, Stage, StageError, progress
+from stages.onnx_form import OnnxForm
 from stages.verify import CONFUSION, VerifyParams, verify
-from stages.zml import checkout, runtime, toolchain
-from stages.zml.project import MODEL, TEST, WEIGHTS
+from stages.zml import checkout, layers, runtime, toolchain
+from stages.zml.project import ACTIVATIONS, MODEL, TEST, WEIGHTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LAYERS = "layers.csv"
 
@@ -26,15 +30,15 @@ class ZmlVerifyParams(VerifyParams):
 
     stand_in: RepositoryPath = Field(description="folder of the Zig that stands in for ZML; a change runs verify again")
     zml_checkout: RepositoryPath | None = Field(
-        default=None, description="folder of a ZML checkout, to compile the emitted code against with Bazel"
+        default=None, description="folder of a ZML checkout, to check the emitted code's types against"
     )
 
 
 def run(params: ZmlVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     """emit/, the models before it and the test split -> metrics, layers.csv and what `stages.verify` writes.
 
-    Raises StageError for Zig that is malformed or does not compile, and naming the first layer that
-    differs from PyTorch.
+    Raises StageError for Zig that is malformed or does not compile, and, after all files are written, naming the
+    first layer that differs from PyTorch and where the error jumps.
     """
     emitted = inputs["emit"]
     if params.zml_checkout:
@@ -44,55 +48,72 @@ def run(params: ZmlVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     progress("compile")
     program = toolchain.build(emitted, inputs.files["stand_in"], inputs.scratch)
     progress("test every layer")
-    layers = runtime.test_layers(program, emitted)
-    _write(layers, out / LAYERS)
-    _check(layers, emitted)
+    results = runtime.test_layers(program, emitted)
+    _write(results, out / LAYERS)
+    predict = runtime.predictor(program, emitted, inputs.scratch)
+    try:
+        metrics: dict[str, Any] = verify(params, inputs, out, predict, WEIGHTS, _steps(params, inputs, program))
+    except StageError as error:
+        _check(results, emitted, f"; {error.message}")
+        raise
+    _check(results, emitted)
+    checked = {"checked": "executed"}
     if params.zml_checkout:
-        progress("compile against ZML")
-        checkout.check_types(emitted, inputs.files["zml_checkout"], inputs.scratch)
-    metrics: dict[str, Any] = verify(
-        params, inputs, out, runtime.predictor(program, emitted, inputs.scratch), WEIGHTS, _steps(inputs, program)
-    )
+        progress("check the types against ZML")
+        by = checkout.check_types(emitted, inputs.files["zml_checkout"], inputs.scratch)
+        checked = {"checked": "types", "types_checked_by": by}
     return {
         **metrics,
-        "checked": "types" if params.zml_checkout else "executed",
-        "layers": len(layers),
-        "max_layer_error": max(layer.error for layer in layers),
+        **checked,
+        "layers": len(results),
+        "max_layer_error": max(layer.error for layer in results),
     }
 
 
-def _steps(inputs: Inputs, program: Path) -> list[hops.Step]:
-    """The Zig as the last form of the model. Of its layers it shows none here: the emitted test has compared them."""
+def _steps(params: ZmlVerifyParams, inputs: Inputs, program: Path) -> list[hops.Step]:
+    """The Zig as the last form of the model."""
     simplified = onnx_files.read_model(inputs["simplify"] / "model.onnx", "the float model")
-    output = onnx_files.only_output(simplified, "the float model").name
-    score = runtime.scorer(program, inputs["emit"], inputs.scratch)
-    return [hops.Step("emitted", hops.OutputOnly(score, output), "float")]
+    graph = OnnxForm(simplified, params.resources.cpu, "the float model")
+    contract, emitted = dataset.read_contract(inputs["data"]), dataset.read_contract(inputs["emit"])
+
+    def prepare(x: NDArray[Any]) -> NDArray[Any]:
+        # by the emitted folder's own account of its input, which is a part of it that may be wrong
+        return x if emitted == contract else emitted.normalise(contract.stored(x))
+
+    observe = runtime.observer(program, inputs["emit"], inputs.scratch)
+    x, _ = dataset.read(inputs["data"], "test")
+    sampled = activations.read(inputs["emit"] / ACTIVATIONS)
+    exported = inputs["export"] / ACTIVATIONS
+    folded = layers.folded(sampled, activations.read(exported).layers) if exported.is_file() else set()
+    results = layers.shown(list(observe(prepare(x[:1]), {})), sampled.layers, folded)
+    names = layer_names.of(inputs["export"])
+    return [hops.Step("emitted", layers.ZigForm(observe, prepare, graph, names, results), "float")]
 
 
-def _write(layers: list[runtime.LayerResult], path: Path) -> None:
-    rows = [f"{layer.name},{layer.error:.3g}" for layer in layers]
+def _write(results: list[runtime.LayerResult], path: Path) -> None:
+    rows = [f"{layer.name},{layer.error:.3g}" for layer in results]
     path.write_text("\n".join(["layer,max_abs_error", *rows]) + "\n", encoding="utf-8")
 
 
-def _check(layers: list[runtime.LayerResult], emitted: Path) -> None:
-    if not layers:
+def _check(results: list[runtime.LayerResult], emitted: Path, missed: str = "") -> None:
+    if not results:
         raise StageError("no layer was sampled", "raise emit.max_layers and emit.max_megabytes")
-    wrong = [layer for layer in layers if not layer.agrees]
+    wrong = [layer for layer in results if not layer.agrees]
     if not wrong:
         return
     first = wrong[0]
     tolerance = _tolerance(emitted)
     fault = first.fault or f"its largest error is {first.error:.3g}, the tolerance {tolerance}"
-    inside = "; the layers inside it agree" if _has_layers_inside(first.name, layers) else ""
+    inside = "; the layers inside it agree" if _has_layers_inside(first.name, results) else ""
     others = f" ({len(wrong) - 1} more differ)" if len(wrong) > 1 else ""
     raise StageError(
-        f"layer {first.name} differs from PyTorch: {fault}{inside}{others}",
+        f"layer {first.name} differs from PyTorch: {fault}{inside}{others}{missed}",
         "see the log for every layer; raise emit.tolerance only if the error is one of rounding",
     )
 
 
-def _has_layers_inside(name: str, layers: list[runtime.LayerResult]) -> bool:
-    return any(name == "__model__" != other.name or other.name.startswith(f"{name}.") for other in layers)
+def _has_layers_inside(name: str, results: list[runtime.LayerResult]) -> bool:
+    return any(name == "__model__" != other.name or other.name.startswith(f"{name}.") for other in results)
 
 
 def _tolerance(emitted: Path) -> str:

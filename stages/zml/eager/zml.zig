@@ -7,6 +7,7 @@ const checkpoint = @import("checkpoint.zig");
 const tensor = @import("tensor.zig");
 
 pub const ops = @import("ops.zig");
+pub const recorder = @import("recorder.zig");
 pub const DataType = @import("shape.zig").DataType;
 pub const Shape = @import("shape.zig").Shape;
 pub const Tensor = tensor.Tensor;

@@ -6,6 +6,7 @@ Run as a program it emits them, for tests in an environment without torch:
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.lenet import LeNet
+from models.mnist_mlp import MnistMlp
 from stages.base import Inputs, ModelReference
 from stages.dataset import Contract
 from stages.weights import write_weights
@@ -141,6 +144,20 @@ class Sequences(nn.Module):
         return self.last(self.out(pooled))
 
 
+class Accumulates(nn.Module):
+    """Calls functions under names that torch.fx and the activations number each in its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add = nn.Linear(4, 4)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(self.add(x))
+        y += x
+        return self.relu((y + 1) * 2) + y
+
+
 class Unsupported(nn.Module):
     """Holds a layer ZML has no counterpart of here."""
 
@@ -174,7 +191,15 @@ class Erfinv(nn.Module):
         return torch.erfinv(torch.tanh(self.fc(x)))
 
 
-SHAPES = {"Images": (3, 12, 10), "Sequences": (6,), "Unsupported": (6,), "Branching": (6,), "Erfinv": (6,)}
+SHAPES = {
+    "Images": (3, 12, 10),
+    "Sequences": (6,),
+    "Unsupported": (6,),
+    "Branching": (6,),
+    "Erfinv": (6,),
+    MnistMlp.__name__: (1, 28, 28),
+    LeNet.__name__: (1, 28, 28),
+}
 
 
 def prepare(root: Path, name: str) -> Inputs:
@@ -210,30 +235,27 @@ def emit_model(root: Path, name: str, folder: str = "emit", **params: Any) -> di
     return STAGE.run(STAGE.params(model=ModelReference(name=f"{HERE}:{name}"), **params), inputs, root / folder)
 
 
+def export_model(root: Path, name: str) -> None:
+    """`export`, and `simplify` with the same ONNX model: the simplifiers are in another environment."""
+    from stages.export import STAGE
+
+    for folder in ("export", "simplify"):
+        (root / folder).mkdir()
+    inputs = Inputs({key: root / key for key in STAGE.inputs}, scratch=root)
+    model = ModelReference(name=f"{HERE}:{name}")
+    STAGE.run(STAGE.params(model=model, opset=17, dynamic_batch=True, samples=4), inputs, root / "export")
+    shutil.copy(root / "export" / "model.onnx", root / "simplify")
+
+
 def main(root: Path) -> None:
-    """Images unfolded and folded, and Sequences, each with its ONNX model as `simplify` would leave it."""
+    """Images unfolded and folded, and Sequences, each with its ONNX model; and the models of the recipes."""
     for name in ("Images", "Sequences"):
         emit_model(root / name, name)
         if name == "Images":
             emit_model(root / name, name, "unfolded", fold_batchnorm=False)
-        model = globals()[name]().eval()
-        from stages.weights import load_weights
-
-        load_weights(model, root / name / "train" / "model.safetensors", "weights")
-        for folder in ("simplify", "export"):  # nothing of `export` is needed
-            (root / name / folder).mkdir()
-        example = torch.from_numpy(np.load(root / name / "data" / "calibration.npz")["x"])
-        axes = {"x": {0: "batch"}, "scores": {0: "batch"}}
-        torch.onnx.export(
-            model,
-            (example[:2],),
-            str(root / name / "simplify" / "model.onnx"),
-            dynamo=False,
-            opset_version=17,
-            input_names=["x"],
-            output_names=["scores"],
-            dynamic_axes=axes,
-        )
+        export_model(root / name, name)
+    for model in (MnistMlp, LeNet):
+        emit_model(root / model.__name__, model.__name__)
 
 
 if __name__ == "__main__":

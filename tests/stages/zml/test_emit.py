@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
+from stages import activations
 from stages.base import StageError
 from stages.zml import modules, norms, operations, products, windows
+from stages.zml.trace import trace
 from tests.stages.zml import op_models
 from tests.stages.zml.op_models import emit_model
 
@@ -41,6 +44,15 @@ def test_emits_a_folder_with_a_struct_per_layer_under_pytorchs_names(tmp_path: P
         assert (weights.get_tensor("tied.weight") == weights.get_tensor("again.weight")).all()
         assert "num_batches_tracked" not in "".join(weights.keys())
     assert "const tolerance: f32 = 0.001;" in (folder / "torch2zml.zig").read_text()
+
+
+def test_functions_bear_the_names_that_the_activations_have() -> None:
+    model, x = op_models.Accumulates().eval(), torch.randn(4, 4)
+    layer = trace(model, x).root.layer
+    assert layer is not None
+    constants = {line.split()[1] for line in layer.body if line.startswith("const ") and ".forward(" not in line}
+    functions = {layer.name for layer in activations.collect(model, x).layers if layer.function}
+    assert constants - {"x"} == functions == {"relu_1", "add_1", "add_2", "mul", "add_3"}
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
