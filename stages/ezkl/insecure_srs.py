@@ -148,6 +148,4 @@ def _g2() -> bytes:
     from py_ecc.optimized_bn128 import G2, multiply, normalize
 
     points = (normalize(point) for point in (G2, multiply(G2, SECRET)))
-    return b"".join(
-        _coordinate(int(part)) for point in points for coordinate in point for part in coordinate.coeffs
-    )
+    return b"".join(_coordinate(int(part)) for point in points for coordinate in point for part in coordinate.coeffs)

@@ -1,0 +1,61 @@
+"""`recast prove RECIPE/ezkl INPUT -o PROOF`: a proof that the circuit gives its scores for an input.
+
+The input stays here: it and the witness lie in a folder that is deleted, and the proof does not hold them unless the
+recipe makes the input public.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.base import StageError, progress
+from stages.ezkl import licence, proving, samples
+from stages.ezkl.local_store import written_whole
+
+if TYPE_CHECKING:
+    from stages.verb import Artifacts
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes after RECIPE/TARGET."""
+    parser.add_argument("input", metavar="INPUT", help="one sample as stored: .npz (array x), .json or an image")
+    parser.add_argument("-o", "--output", metavar="PROOF", required=True, help="file the proof is written to")
+    parser.add_argument("--binarise", action="store_true", help="round the input's pixels to black or white")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads to prove with (default: 2)")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="of a call of EZKL; default: generous")
+    parser.add_argument("--memory", type=float, metavar="GIB", help="memory EZKL may take; default: no limit")
+
+
+def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
+    """Read the input, prove, check the proof, write it. Raises StageError."""
+    from stages.dataset import read_contract
+
+    if artifacts is None:
+        raise StageError(
+            "prove needs RECIPE/TARGET", "for example: recast prove mnist_mlp_ezkl/ezkl image.png -o proof.json"
+        )
+    emitted, output = artifacts.directories["emit"], Path(options["output"])
+    if not output.absolute().parent.is_dir():
+        raise StageError(f"there is no folder {output.parent} to write the proof to")
+    contract, source = read_contract(emitted), Path(options["input"])
+    sample = samples.read(source, contract)
+    if options["binarise"] or samples.is_black_and_white(emitted):
+        sample = samples.black_and_white(sample, options["binarise"], source.name)
+    licence.show_once(emitted)
+    artifacts.local.mkdir(parents=True, exist_ok=True)
+    made = proving.prove(
+        emitted,
+        artifacts.local,
+        sample,
+        threads=options["threads"],
+        timeout=options["timeout"],
+        memory_gib=options["memory"],
+        scratch=artifacts.local,
+    )
+    with written_whole(output.absolute()) as half:
+        made.proof.write(half)
+    progress(f"proved in {made.seconds:.1f} s, {made.peak_bytes / 2**20:.0f} MiB")
+    print(f"wrote {output}")
