@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
-    """Verify the proof against the circuit of the recipe and print its scores. Raises StageError if it does not hold."""
+    """Verify the proof against the recipe's circuit and print its scores; StageError if it does not hold."""
     from stages.dataset import read_contract
 
     if artifacts is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.base import StageError
-from stages.ezkl.calls import Ezkl
-from stages.ezkl.proof import Proof
 
+WORD = 32
 GAS_LIMIT = 200_000_000
 TRANSACTION_GAS = 21_000
 ZERO_BYTE_GAS, OTHER_BYTE_GAS = 4, 16
@@ -66,25 +66,27 @@ def read_code(path: Path) -> bytes:
         raise StageError(f"cannot read {path.name}: {error}", "run emit again") from error
 
 
-def calldata(proof: Proof, place: Path, ezkl: Ezkl) -> bytes:
-    """What `verifyProof` is called with, in the ABI's encoding."""
-    source, written = proof.for_ezkl(place / "proof-for-evm.json"), place / "calldata.bin"
-    ezkl("encode_evm_calldata", proof=str(source), calldata=str(written))
-    content = written.read_bytes()
-    source.unlink()
-    written.unlink()
-    return content
+def calldata(proof: bytes, instances: Sequence[int]) -> bytes:
+    """What `verifyProof(bytes,uint256[])` is called with, in Solidity's ABI."""
+    from eth_utils.crypto import keccak
+
+    padded = proof + bytes(-len(proof) % WORD)
+    words = [2 * WORD, 3 * WORD + len(padded), len(proof)]
+    head = keccak(text="verifyProof(bytes,uint256[])")[:4] + b"".join(map(_word, words))
+    return head + padded + b"".join(map(_word, [len(instances), *instances]))
 
 
-def most_gas(call: bytes, instances: int, execution: int) -> int:
+def most_gas(proof: bytes, instances: Sequence[int], execution: int) -> int:
     """Gas of a transaction at most: with every byte of the proof counted as other than zero.
 
     So the figure does not vary with the randomness in a proof.
     """
-    fixed = 32 * (instances + 4) + 4  # selector, two offsets, two lengths, instances
-    zeros = call[-32 * (instances + 1) :].count(0)
-    bytes_of_proof = len(call) - fixed
-    other = bytes_of_proof + fixed - zeros
-    tokens = zeros + OTHER_BYTE_TOKENS * other
+    call = calldata(b"\xff" * len(proof), instances)
+    zeros = call.count(0)
+    other = len(call) - zeros
     usual = TRANSACTION_GAS + ZERO_BYTE_GAS * zeros + OTHER_BYTE_GAS * other + execution
-    return max(usual, TRANSACTION_GAS + FLOOR_TOKEN_GAS * tokens)
+    return max(usual, TRANSACTION_GAS + FLOOR_TOKEN_GAS * (zeros + OTHER_BYTE_TOKENS * other))
+
+
+def _word(value: int) -> bytes:
+    return value.to_bytes(WORD, "big")

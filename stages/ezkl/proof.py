@@ -32,6 +32,16 @@ class Proof:
     instances: tuple[str, ...]
     proof: str
 
+    @property
+    def content(self) -> bytes:
+        """The proof's own bytes."""
+        return bytes.fromhex(self.proof)
+
+    @property
+    def public(self) -> list[int]:
+        """The instances as numbers modulo the order."""
+        return [int.from_bytes(bytes.fromhex(felt), "little") for felt in self.instances]
+
     def write(self, path: Path) -> None:
         """Write the file."""
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
@@ -39,11 +49,10 @@ class Proof:
 
     def for_ezkl(self, path: Path) -> Path:
         """Write EZKL's own file, with what it reads and nothing it ignores."""
-        content = bytes.fromhex(self.proof)
         whole = {
             "protocol": None,
             "instances": [list(self.instances)],
-            "proof": list(content),
+            "proof": list(self.content),
             "hex_proof": f"0x{self.proof}",
             "split": None,
             "pretty_public_inputs": None,

@@ -46,6 +46,8 @@ def prove(
     single call of EZKL may take; `memory_gib`: memory it may take. Raises StageError for an input the circuit does not
     take, before anything is proved, for one that is out of its range, and if a call is refused, hangs or is killed.
     """
+    # EZKL's processes have a working directory of their own
+    emitted, local = emitted.resolve(), local.resolve()
     circuit, record = settings.read(emitted / settings.FILE), srs.read(emitted)
     x = _normalised(emitted, circuit, stored)
     predicted = cost.require_memory(circuit, cost.machine_memory())
@@ -85,7 +87,7 @@ def find_witness(ezkl: Ezkl, data: Path, compiled: Path, witness: Path) -> None:
         if error.kind not in ("refused", "panic"):
             raise
         raise EzklError(
-            f"the circuit cannot compute this input; a value in it is out of range: {error.said[:300]}",
+            f"the circuit cannot compute this input: {error.said[:300]}",
             "give an input like those it was calibrated on, or raise calibrate.lookup_safety_margin or "
             "quantize.decomp_legs",
             "range",

@@ -60,7 +60,7 @@ def run(params: EzklVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     progress("try forgeries")
     ezkl = Ezkl(inputs.scratch, threads)
     rejected = _reject_forgeries(made.proof, emitted, store, inputs.scratch, ezkl)
-    on_chain = _on_chain(made.proof, emitted, inputs.scratch, ezkl)
+    on_chain = _on_chain(made.proof, emitted)
     predict = predictor(emitted, store, inputs.scratch, ezkl)
     _check_scores(made, predict(stored[:1])[0].tolist())
     metrics = verify(params, inputs, out, predict, ARTIFACT)
@@ -111,9 +111,8 @@ def _reject_forgeries(made: Proof, emitted: Path, store: Path, scratch: Path, ez
 
 def forged(made: Proof) -> list[tuple[str, Proof]]:
     """What must not be accepted, and how it differs from the proof."""
-    content = bytes.fromhex(made.proof)
-    first = (int.from_bytes(bytes.fromhex(made.instances[-1]), "little") + 1) % settings.ORDER
-    output = first.to_bytes(settings.FELT_BYTES, "little").hex()
+    content = made.content
+    output = ((made.public[-1] + 1) % settings.ORDER).to_bytes(settings.FELT_BYTES, "little").hex()
 
     def with_proof(changed: bytes) -> Proof:
         return Proof(made.circuit, made.insecure, made.instances, changed.hex())
@@ -138,7 +137,7 @@ def _check_scores(made: proving.Proved, computed: list[float]) -> None:
         )
 
 
-def _on_chain(made: Proof, emitted: Path, scratch: Path, ezkl: Ezkl) -> dict[str, Any]:
+def _on_chain(made: Proof, emitted: Path) -> dict[str, Any]:
     """The contract run for the proof and for forgeries: gas and code size; nothing if `emit` wrote no contract."""
     if not (emitted / solidity.CODE).exists():
         progress("no Solidity verifier was emitted (emit.evm is false), so none is run")
@@ -146,21 +145,24 @@ def _on_chain(made: Proof, emitted: Path, scratch: Path, ezkl: Ezkl) -> dict[str
     progress("run the Solidity verifier")
     code = evm.read_code(emitted / solidity.CODE)
     machine = evm.Machine(code)
-    call = evm.calldata(made, scratch, ezkl)
-    good = machine.call(call)
+    content, public = made.content, made.public
+    good = machine.call(evm.calldata(content, public))
     if not good.accepted:
         raise StageError("the Solidity verifier rejects a proof that holds", "run emit again")
-    # selector, two offsets, a length: then the proof; the instances are at the end
     bad = {
-        "a changed byte": flipped(call, 4 + 3 * 32 + len(made.proof) // 4),
-        "another output": flipped(call, len(call) - 1),
-        "an output missing": call[:-32],
+        "a changed byte": evm.calldata(flipped(content, len(content) // 2), public),
+        "its end cut off": evm.calldata(content[: -proof.ELEMENT_BYTES], public),
+        "another output": evm.calldata(content, [*public[:-1], (public[-1] + 1) % settings.ORDER]),
+        "an output missing": evm.calldata(content, public[:-1]),
+        "two outputs exchanged": evm.calldata(content, [*public[:-2], public[-1], public[-2]]),
     }
+    if public[-2:] == public[-1:] * 2:
+        del bad["two outputs exchanged"]  # they are the same, and so is the proof
     for name, forgery in bad.items():
         if machine.call(forgery).accepted:
             raise StageError(f"the Solidity verifier accepts a proof with {name}", "do not deploy it")
     return {
-        "evm_gas_at_most": evm.most_gas(call, len(made.instances), good.execution_gas),
+        "evm_gas_at_most": evm.most_gas(content, public, good.execution_gas),
         "evm_code_bytes": len(code),
         "evm_deployable": len(code) <= cost.EIP_170_BYTES,
         "evm_forgeries_rejected": len(bad),
