@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.layout import GUARD
 
@@ -28,6 +28,8 @@ _RECIPES = "a recipe's name: the file recipes/NAME.yaml; all recipes if none is 
 DEVICES = ("cpu", "cuda", "mps")
 
 Verb = Callable[[argparse.Namespace], object]
+if TYPE_CHECKING:
+    _Group = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 class Add(Protocol):
@@ -36,8 +38,11 @@ class Add(Protocol):
     def __call__(self, name: str, summary: str, more: str = "") -> argparse.ArgumentParser: ...
 
 
-def parse(arguments: list[str] | None, verbs: Mapping[str, Verb]) -> argparse.Namespace:
-    """The command line as a namespace whose `verb` is what to call; leaves with code 2 if it is wrong."""
+def parse(arguments: list[str], verbs: Mapping[str, Verb], registered: Verb) -> argparse.Namespace:
+    """The command line as a namespace whose `verb` is what to call; leaves with code 2 if it is wrong.
+
+    `registered` is what to call for a verb of `stages.registry.VERBS`, whose name is then in `name`.
+    """
     parser = argparse.ArgumentParser(
         prog="recast", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,7 +57,26 @@ def parse(arguments: list[str] | None, verbs: Mapping[str, Verb]) -> argparse.Na
     _add_run(add)
     _add_sharing(add)
     _add_workshop(add)
+    # the registry costs an import of pydantic, which the runner's own verbs need not pay
+    if not (arguments and arguments[0] in verbs):
+        _add_registered(group, arguments, registered)
     return parser.parse_args(arguments)
+
+
+def _add_registered(group: _Group, arguments: list[str], call: Verb) -> None:
+    """The verbs that targets register; of the one that is asked for, its own arguments as well."""
+    from stages.registry import VERBS, load_verb
+
+    for name, entry in VERBS.items():
+        summary = entry.summary
+        added = group.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        added.set_defaults(verb=call, name=name)
+        if name in arguments:
+            verb = load_verb(name)
+            added.description = " ".join(filter(None, (added.description, verb.more)))
+            if verb.reads:
+                added.add_argument("what", metavar="RECIPE/TARGET", help="for example digits/akida")
+            verb.arguments(added)
 
 
 def _add_looking(add: Add) -> None:

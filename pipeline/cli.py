@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def main(given: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of `errors.Exit`."""
-    options = arguments.parse(None if given is None else list(given), _VERBS)
+    options = arguments.parse(sys.argv[1:] if given is None else list(given), _VERBS, _registered)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(options.verb(options))
@@ -162,6 +162,16 @@ def _blame(options: argparse.Namespace) -> Exit:
     report = blame.blame(root, plan, recipe, target)
     print(blame.as_json(report) if options.json else blame.as_text(report))
     return Exit.DONE
+
+
+def _registered(options: argparse.Namespace) -> Exit:
+    """Become the process of a verb of `stages.registry`: signals, exit code and terminal are then its own."""
+    from pipeline import target_verb
+
+    here = Path.cwd()
+    call = target_verb.call(_enter_root(), options.name, vars(options), lambda text: print(text, file=sys.stderr))
+    os.chdir(here)  # files are named as the user sees them
+    os.execve(call.program, call.arguments, call.variables)
 
 
 def _sync(options: argparse.Namespace) -> Exit:

@@ -1,4 +1,4 @@
-"""The one list of stages: name -> module and environment."""
+"""The lists of what there is: stages, verbs beyond the runner's own, and what can be served."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.base import Stage
+from stages.verb import Verb
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a stage's module is and in which environment of `envs/` its process runs."""
+    """Where a module is and in which environment of `envs/` its process runs."""
 
     module: str
     environment: str
+
+
+@dataclass(frozen=True)
+class VerbEntry(Entry):
+    """Where a verb's module is, in which environment it runs, and what its help says in one line."""
+
+    summary: str
 
 
 REGISTRY: dict[str, Entry] = {
@@ -41,6 +49,19 @@ REGISTRY: dict[str, Entry] = {
     "zml.verify": Entry("stages.zml.verify", "zml"),
 }
 
+VERBS: dict[str, VerbEntry] = {
+    "prove": VerbEntry("stages.ezkl.prove", "ezkl", "prove that a circuit gives its scores for an input"),
+    "check-proof": VerbEntry("stages.ezkl.check_proof", "ezkl", "check a proof, and show the scores it proves"),
+    "serve": VerbEntry("stages.serving.serve", "serve", "answer requests over HTTP with an emitted model"),
+}
+"""verb -> its module, whose `VERB` is a `stages.verb.Verb`"""
+
+PREDICTORS: dict[str, Entry] = {
+    "akida.emit": Entry("stages.akida.served", "akida"),
+    "onnxruntime.emit": Entry("stages.onnxruntime.served", "onnx"),
+}
+"""registered `emit` stage -> the module whose `load` gives what `recast serve` asks: see `stages.serving.model`"""
+
 TRUNK = ("data", "train", "export", "import", "simplify")
 """Reserved names: no target may bear them."""
 
@@ -51,3 +72,11 @@ def load(name: str) -> Stage[Any]:
     if not isinstance(stage, Stage):
         raise TypeError(f"{REGISTRY[name].module}.STAGE is not a Stage")
     return stage
+
+
+def load_verb(name: str) -> Verb:
+    """Import the verb's module, which must not import its vendor's packages at the top; KeyError if unknown."""
+    verb = importlib.import_module(VERBS[name].module).VERB
+    if not isinstance(verb, Verb):
+        raise TypeError(f"{VERBS[name].module}.VERB is not a Verb")
+    return verb

@@ -59,10 +59,14 @@ class EzklError(StageError):
 class Ezkl:
     """EZKL on this machine. A call that fails raises EzklError, never anything else."""
 
-    def __init__(self, place: Path, threads: int, memory_gib: float | None = None) -> None:
-        """`place`: an empty folder of the caller's, for what EZKL writes below its home and for answers."""
+    def __init__(self, place: Path, threads: int, memory_gib: float | None = None, log: IO[str] | None = None) -> None:
+        """`place`: a folder of the caller's, for what EZKL writes below its home and for answers.
+
+        What it prints goes to `log`, or to standard error, which is the log of a stage.
+        """
         self.home = place / "ezkl-home"
         self.home.mkdir(parents=True, exist_ok=True)
+        self._log = log
         self._threads, self._memory = threads, None if memory_gib is None else int(memory_gib * GIB)
 
     def __call__(self, function: str, **arguments: Any) -> Answer:
@@ -131,7 +135,7 @@ class Ezkl:
         )
         tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
         assert process.stdin and process.stdout
-        reader = threading.Thread(target=_log, args=(process.stdout, tail), daemon=True)
+        reader = threading.Thread(target=_log, args=(process.stdout, tail, self._log or sys.stderr), daemon=True)
         reader.start()
         try:
             process.stdin.write(json.dumps(job) + "\n")
@@ -168,11 +172,11 @@ class Ezkl:
         return EzklError(f"{what} {how}{said}", remedy, "killed", last)
 
 
-def _log(stream: IO[str], tail: collections.deque[str]) -> None:
+def _log(stream: IO[str], tail: collections.deque[str], log: IO[str]) -> None:
     for line in stream:
-        sys.stderr.write(line if line.endswith("\n") else f"{line}\n")
+        log.write(line if line.endswith("\n") else f"{line}\n")
         tail.append(line.rstrip())
-    sys.stderr.flush()
+    log.flush()
 
 
 def _watch(process: subprocess.Popen[str], limit: float, idle: float | None, shown: str, expected: float) -> str:

@@ -9,15 +9,13 @@ import argparse
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.base import StageError
 from stages.ezkl import keys, proof, settings, srs
 from stages.ezkl.calls import Ezkl
 from stages.ezkl.local_store import sha256
-
-if TYPE_CHECKING:
-    from stages.verb import Artifacts
+from stages.verb import Artifacts, Verb
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +27,7 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     """Verify the proof against the recipe's circuit and print its scores; StageError if it does not hold."""
     from stages.dataset import read_contract
 
-    if artifacts is None:
-        raise StageError(
-            "check-proof needs RECIPE/TARGET", "for example: recast check-proof mnist_mlp_ezkl/ezkl proof.json"
-        )
+    assert artifacts is not None, "the verb reads emit"
     emitted = artifacts.directories["emit"]
     scores, insecure = checked(Path(options["proof"]), emitted, artifacts.local)
     if insecure:
@@ -60,9 +55,11 @@ def checked(path: Path, emitted: Path, local: Path) -> tuple[list[float] | None,
         )
     if found.insecure is not record.insecure:
         raise StageError(f"{path.name} says insecure: {found.insecure}, and its circuit is not so", proof.REMEDY)
-    local.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=local, prefix="check-") as folder:
+    with tempfile.TemporaryDirectory(prefix="recast-check-") as folder:
         place = Path(folder)
         ezkl = Ezkl(place, threads=1)
         proof.verify(found, circuit, key, srs.locate(record, local, ezkl), place, ezkl)
     return found.public_scores(circuit), record.insecure
+
+
+VERB = Verb(arguments, run, reads=("emit",), more="It needs nothing of the prover but the file of the proof.")

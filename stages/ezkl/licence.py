@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-
-from stages.base import progress
-from stages.ezkl.local_store import local_store
 
 NOTICE = (
     "EZKL 23.0.5 states no licence (its repository's was removed in 2024); Recast contains none of it, and this target "
@@ -13,10 +11,10 @@ NOTICE = (
 )
 
 
-def show_once(out: Path) -> None:
+def show_once(store: Path, say: Callable[[str], None]) -> None:
     """Say it, and remember in the local store that it was said."""
-    said = local_store(out) / "ezkl" / "licence-notice"
+    said = store / "ezkl" / "licence-notice"
     if not said.exists():
-        progress(NOTICE)
+        say(NOTICE)
         said.parent.mkdir(parents=True, exist_ok=True)
         said.write_text(NOTICE + "\n", encoding="utf-8")

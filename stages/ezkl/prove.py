@@ -1,22 +1,22 @@
 """`recast prove RECIPE/ezkl INPUT -o PROOF`: a proof that the circuit gives its scores for an input.
 
 The input stays here: it and the witness lie in a folder that is deleted, and the proof does not hold them unless the
-recipe makes the input public.
+recipe makes the input public. What EZKL prints goes to `.recast/logs/prove.log`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages.base import StageError, progress
-from stages.ezkl import licence, proving, samples
+from stages.base import StageError
+from stages.ezkl import licence, proving, samples, srs
 from stages.ezkl.local_store import written_whole
-
-if TYPE_CHECKING:
-    from stages.verb import Artifacts
+from stages.verb import Artifacts, Verb
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,29 +33,34 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     """Read the input, prove, check the proof, write it. Raises StageError."""
     from stages.dataset import read_contract
 
-    if artifacts is None:
-        raise StageError(
-            "prove needs RECIPE/TARGET", "for example: recast prove mnist_mlp_ezkl/ezkl image.png -o proof.json"
-        )
-    emitted, output = artifacts.directories["emit"], Path(options["output"])
-    if not output.absolute().parent.is_dir():
+    assert artifacts is not None, "the verb reads emit"
+    emitted, output = artifacts.directories["emit"], Path(options["output"]).absolute()
+    if not output.parent.is_dir():
         raise StageError(f"there is no folder {output.parent} to write the proof to")
     contract, source = read_contract(emitted), Path(options["input"])
     sample = samples.read(source, contract)
     if options["binarise"] or samples.is_black_and_white(emitted):
         sample = samples.black_and_white(sample, options["binarise"], source.name)
-    licence.show_once(emitted)
-    artifacts.local.mkdir(parents=True, exist_ok=True)
-    made = proving.prove(
-        emitted,
-        artifacts.local,
-        sample,
-        threads=options["threads"],
-        timeout=options["timeout"],
-        memory_gib=options["memory"],
-        scratch=artifacts.local,
-    )
-    with written_whole(output.absolute()) as half:
+    licence.show_once(artifacts.local, partial(print, file=sys.stderr))
+    log = artifacts.local.parent / "logs" / "prove.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        made = proving.prove(
+            emitted,
+            artifacts.local,
+            sample,
+            threads=options["threads"],
+            timeout=options["timeout"],
+            memory_gib=options["memory"],
+            log=file,
+        )
+    with written_whole(output) as half:
         made.proof.write(half)
-    progress(f"proved in {made.seconds:.1f} s, {made.peak_bytes / 2**20:.0f} MiB")
-    print(f"wrote {output}")
+    print(
+        f"wrote {options['output']}: proved in {made.seconds:.1f} s, with {made.peak_bytes / 2**20:.0f} MiB of memory"
+    )
+    if made.proof.insecure:
+        print(srs.WARNING)
+
+
+VERB = Verb(arguments, run, reads=("emit",), more="The input and all that is computed from it stay on this machine.")

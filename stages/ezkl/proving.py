@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from stages.base import StageError, progress
 from stages.ezkl import cost, keys, proof, settings, srs
@@ -39,11 +39,13 @@ def prove(
     timeout: float | None = None,
     memory_gib: float | None = None,
     scratch: Path | None = None,
+    log: IO[str] | None = None,
 ) -> Proved:
     """One sample as stored (*shape) -> a proof, by the circuit in the folder `emit` wrote and the store `local`.
 
     The input and the witness lie in a folder of `scratch` that is deleted before this returns. `timeout`: seconds a
-    single call of EZKL may take; `memory_gib`: memory it may take. Raises StageError for an input the circuit does not
+    single call of EZKL may take; `memory_gib`: memory it may take; what it prints goes to `log`, or
+    to standard error. Raises StageError for an input the circuit does not
     take, before anything is proved, for one that is out of its range, and if a call is refused, hangs or is killed.
     """
     # EZKL's processes have a working directory of their own
@@ -53,7 +55,7 @@ def prove(
     predicted = cost.require_memory(circuit, cost.machine_memory())
     with tempfile.TemporaryDirectory(dir=scratch, prefix="prove-") as folder:
         place = Path(folder)
-        ezkl = Ezkl(place, threads, memory_gib)
+        ezkl = Ezkl(place, threads, memory_gib, log)
         made = keys.ensure(emitted, local, ezkl, timeout)
         data = write_samples(x[None], place / "input.json")
         witness, file = place / "witness.json", place / "proof.json"

@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from stages import onnx_files
-from stages.base import Inputs, Metrics, Params, Stage
+from stages.base import Inputs, Metrics, Params, Stage, progress
 from stages.ezkl import licence, settings
 from stages.ezkl.calls import Ezkl, EzklError
+from stages.ezkl.local_store import local_store
 from stages.ezkl.network import one_sample
 
 Visibility = Literal["private", "public", "fixed", "hashed"]
@@ -66,7 +67,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     """
     import json
 
-    licence.show_once(out)
+    licence.show_once(local_store(out), progress)
     what = "the simplified model"
     model = one_sample(onnx_files.read_model(inputs["simplify"] / "model.onnx", what), what)
     onnx_files.write_model(model, out / settings.NETWORK)

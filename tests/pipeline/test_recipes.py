@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline import environments
 from pipeline.plan import make_plan
 from pipeline.stage_process import data_roots
 from tests.pipeline.conftest import ROOT, call, copy_repository, hashes
@@ -23,6 +27,8 @@ targets:
   akida:
     verify: {min_accuracy: 0.96, min_agreement: 0.99}
 """
+
+SERVED = ("akida", "onnxruntime")
 
 
 def copy(place: Path) -> Path:
@@ -63,6 +69,36 @@ def test_digits_in_two_clones_gives_the_same_bytes_for_every_artifact(tmp_path):
     assert hashes(one) == hashes(two)
     for place in (one, two):
         assert "up to date" in call(place, ".venv/bin/dvc", "status", "--with-deps", "digits").stdout
+    for target in SERVED:
+        assert served_accuracy(one, f"digits/{target}", 40) > 0.9
+
+
+def served_accuracy(repository: Path, what: str, samples: int) -> float:
+    """Of the first test samples, as stored, how many `recast serve` gives their own class."""
+    x, y = (read_npy(repository / "artifacts/digits/data/test.npz", name, samples) for name in "xy")
+    service = subprocess.Popen(["./recast", "serve", what, "--port", "0"], cwd=repository, stdout=subprocess.PIPE)
+    try:
+        assert service.stdout
+        said = service.stdout.readline().decode()
+        assert f"{what} answers on http://127.0.0.1:" in said
+        body = json.dumps({"input": x, "values": "stored"}).encode()
+        request = Request(said.split()[3] + "/predict", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            scores = json.load(answer)["output"]
+    finally:
+        service.terminate()
+        service.wait()
+    assert [len(row) for row in scores] == [10] * samples
+    return sum(row.index(max(row)) == label for row, label in zip(scores, y, strict=True)) / samples
+
+
+def read_npy(path: Path, name: str, count: int) -> Any:
+    """The first entries of an array in an npz, as lists: NumPy is in the environments only."""
+    code = "import sys, json, numpy; a = numpy.load(sys.argv[1])[sys.argv[2]]; "
+    code += "print(json.dumps(a[:int(sys.argv[3])].tolist()))"
+    python = environments.find(ROOT, "onnx").python
+    done = subprocess.run([python, "-c", code, path, name, str(count)], capture_output=True, check=True)
+    return json.loads(done.stdout)
 
 
 @pytest.mark.slow

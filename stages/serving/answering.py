@@ -1,0 +1,67 @@
+"""The process that holds one model and answers for it, in the environment of the model's target.
+
+    python -m stages.serving.answering MODULE EMITTED THREADS
+
+It says that it is ready, then answers one request after the other, until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from stages.base import StageError
+from stages.serving import messages
+from stages.serving.model import ServedModel
+
+
+def main(module: str, emitted: str, threads: str) -> int:
+    """Answer until nobody asks any more; the exit code."""
+    # what tools print must not get between the answers
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        model: ServedModel = importlib.import_module(module).load(Path(emitted), int(threads))
+    except Exception as error:
+        _send(answers, _fault(error))
+        return 1
+    contract = model.contract
+    described = {"shape": contract.shape, "classes": contract.classes, "stored_dtype": contract.stored_dtype}
+    normalisation = {"divisor": contract.divisor, "mean": contract.mean, "std": contract.std}
+    _send(answers, {"ready": {"dataset": contract.dataset, **described, **normalisation, "takes": model.takes}})
+    while line := sys.stdin.buffer.readline():
+        request = json.loads(line)
+        data = sys.stdin.buffer.read(messages.size(request))
+        try:
+            scores = model.answer(messages.decode(request, data), request["values"])
+        except Exception as error:
+            _send(answers, _fault(error))
+        else:
+            answers.write(messages.encode({}, scores))
+            answers.flush()
+    return 0
+
+
+def _send(answers: BinaryIO, message: dict[str, Any]) -> None:
+    answers.write(messages.encode(message))
+    answers.flush()
+
+
+def _fault(error: Exception) -> dict[str, Any]:
+    """What the asker is told: a mistake of theirs with its remedy; of ours only that it is one."""
+    if isinstance(error, StageError):
+        return {"refused": error.message, "remedy": error.remedy}
+    traceback.print_exception(error)
+    return {"failed": f"{type(error).__name__}: {error}"}
+
+
+if __name__ == "__main__":
+    code = main(*sys.argv[1:])
+    sys.stderr.flush()
+    # vendors' exit hooks have been seen to hang or crash after the work is done
+    os._exit(code)

@@ -1,0 +1,76 @@
+"""What a target offers to the service: a model that answers.
+
+A target's module, listed in `stages.registry.PREDICTORS`, has `load(emitted, threads) -> ServedModel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from stages.base import StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stages.dataset import Contract
+
+Values = Literal["stored", "normalised"]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """An emitted model, ready to answer."""
+
+    contract: Contract
+    takes: Values
+    """what `predict` wants: samples as they are stored, or as the contract normalises them"""
+    predict: Callable[[NDArray[Any]], NDArray[np.float32]]
+    """samples (n, *contract.shape), in the contract's stored dtype or float32 -> scores (n, classes)"""
+
+    def answer(self, samples: NDArray[np.float32], values: Values) -> NDArray[np.float32]:
+        """Samples (n, *shape), stored or normalised -> scores (n, classes).
+
+        Normalised samples for a model that takes stored integers are rounded to those. Raises StageError for
+        samples of the wrong shape, and for values that cannot be stored.
+        """
+        shape = self.contract.shape
+        if samples.shape[1:] != shape or not len(samples):
+            raise StageError(
+                f"the input has shape {list(samples.shape)}, and the model takes {list(shape)} or [n, "
+                f"{', '.join(map(str, shape))}]",
+                "send one sample, or several of them",
+            )
+        if values == "stored":
+            stored = self._storable(samples, samples)
+            return self.predict(stored if self.takes == "stored" else self.contract.normalise(stored))
+        if self.takes == "normalised":
+            return self.predict(samples)
+        return self.predict(self._storable(self._denormalise(samples), samples))
+
+    def _denormalise(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
+        import numpy as np
+
+        per_channel = (-1,) + (1,) * (len(self.contract.shape) - 1)
+        mean, std = (np.reshape(numbers, per_channel) for numbers in (self.contract.mean, self.contract.std))
+        values: NDArray[np.float64] = (samples.astype(np.float64) * std + mean) * self.contract.divisor
+        return values if np.dtype(self.contract.stored_dtype).kind == "f" else np.round(values)
+
+    def _storable(self, values: NDArray[Any], sent: NDArray[np.float32]) -> NDArray[Any]:
+        """The values in the stored dtype; a cast would wrap what does not fit."""
+        import numpy as np
+
+        dtype = np.dtype(self.contract.stored_dtype)
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            bad = (values < limits.min) | (values > limits.max) | (values != np.round(values))
+            if bad.any():
+                raise StageError(
+                    f"the input holds {sent[bad].flat[0]:g}, which is no {dtype} as samples are stored",
+                    f"send whole numbers from {limits.min} to {limits.max} as 'stored' values, or what the data's "
+                    "normalisation makes of them as 'normalised' ones",
+                )
+        stored: NDArray[Any] = values.astype(dtype)
+        return stored

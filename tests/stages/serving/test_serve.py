@@ -1,0 +1,222 @@
+# environment: serve
+"""The service as a user has it: its process, real requests on the loopback, and a model that misbehaves on demand."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, else it sums
+MODEL = """
+import os, time
+import numpy as np
+from stages.dataset import Contract
+from stages.serving.model import ServedModel
+
+def load(emitted, threads):
+    print("noise of a tool")
+    if emitted.name == "broken":
+        raise RuntimeError("no such weights")
+
+    def predict(x):
+        kind = x.flat[0]
+        if kind == 1:
+            time.sleep(3)
+        if kind == 2:
+            os._exit(7)
+        if kind == 3:
+            raise RuntimeError("secret path")
+        if kind == 4:
+            return np.full((len(x), 2), np.nan, np.float32)
+        return np.stack([x.sum((1, 2)), -x.sum((1, 2))], 1)
+
+    return ServedModel(Contract("d", (2, 3), "float32", 1.0, (0.0,), (1.0,), ("a", "b")), "normalised", predict)
+"""
+
+
+class Service:
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+
+    def send(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> tuple[int, Any, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path, body, {"Content-Type": kind})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        return answer.status, json.loads(text) if text.startswith(("{", "[")) else text, answer.headers
+
+    def predict(self, samples: Any, **more: Any) -> tuple[int, Any]:
+        return self.send("POST", "/predict", json.dumps({"input": samples, **more}).encode())[:2]
+
+
+def start(tmp_path: Path, emitted: str = "emit", **options: Any) -> subprocess.Popen[str]:
+    (tmp_path / "a_model.py").write_text(MODEL)
+    job = {
+        "root": str(tmp_path),
+        "module": "stages.serving.serve",
+        "options": {
+            **{"host": "127.0.0.1", "port": 0, "workers": 1, "queue": 8, "timeout": 20.0, "max_body": 1, "threads": 1},
+            **options,
+        },
+        "artifacts": {
+            **{"recipe": "r", "target": "t", "params": {}, "local": str(tmp_path)},
+            "directories": {"emit": str(tmp_path / emitted)},
+            "predictor": {"python": sys.executable, "module": "a_model"},
+        },
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline.verb_process", json.dumps(job)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background ignores SIGINT, and would hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+@contextmanager
+def serving(tmp_path: Path, **options: Any) -> Iterator[Service]:
+    process = start(tmp_path, **options)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line.startswith("r/t answers on http://127.0.0.1:"), (line, process.stderr and process.stderr.read())
+        yield Service(process, int(line.split()[3].rpartition(":")[2]))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+SAMPLE = [[0, 1, 2], [3, 4, 5.5]]
+
+
+def test_one_sample_and_several(service: Service) -> None:
+    assert service.predict(SAMPLE) == (200, {"output": [15.5, -15.5]})
+    assert service.predict([SAMPLE, SAMPLE], values="stored") == (200, {"output": [[15.5, -15.5]] * 2})
+
+
+def test_a_tensor_proto_within_json_and_alone(service: Service) -> None:
+    tensor = base64.b64encode(numpy_helper.from_array(np.float32([SAMPLE])).SerializeToString())
+    assert service.predict(tensor.decode()) == (200, {"output": [[15.5, -15.5]]})
+    assert service.send("POST", "/predict", tensor, "text/plain")[:2] == (200, {"output": [[15.5, -15.5]]})
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"nonsense", 400, "not JSON"),
+        (b"[" * 5000, 400, "not JSON"),
+        (b"[]", 400, "no 'input'"),
+        (b'{"input": 3}', 400, "neither a list"),
+        (b'{"input": [[1], [2, 3]]}', 400, "ragged"),
+        (b'{"input": [NaN]}', 400, "NaN"),
+        (b'{"input": "nonsense"}', 400, "no base64 TensorProto"),
+        (b'{"input": [1], "vales": "stored"}', 400, "'vales'"),
+        (b'{"input": [1], "values": "raw"}', 400, "'values' is 'raw'"),
+        (b'{"input": [1]}', 422, "the input has shape [1], and the model takes [2, 3]"),
+        (b'{"input": [[[[1]]]]}', 422, "shape [1, 1, 1, 1]"),
+    ],
+)
+def test_a_bad_request_is_told_what_to_mend(service: Service, body: bytes, status: int, message: str) -> None:
+    code, said, _ = service.send("POST", "/predict", body)
+    assert code == status and message in said["error"] and said["remedy"]
+
+
+def test_a_body_that_is_too_large_is_refused_and_the_service_lives_on(service: Service) -> None:
+    code, said, _ = service.send("POST", "/predict", b"1" * (2**20 + 1))
+    assert code == 413 and "larger than 1048576 bytes" in said["error"]
+    assert service.predict(SAMPLE)[0] == 200
+
+
+def test_a_body_without_a_length_is_limited_too(service: Service) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
+    connection.request("POST", "/predict", (b"1" * 2**16 for _ in range(20)), encode_chunked=True)
+    assert connection.getresponse().status == 413
+
+
+def test_it_says_what_it_takes_and_that_it_is_well(service: Service) -> None:
+    assert service.send("GET", "/health")[:2] == (200, {"status": "ready"})
+    code, model, _ = service.send("GET", "/model")
+    assert code == 200 and model["shape"] == [2, 3] and model["classes"] == ["a", "b"]
+
+
+def test_its_documentation_needs_no_other_network(service: Service) -> None:
+    code, page, _ = service.send("GET", "/docs")
+    assert code == 200 and "swagger" in page.lower() and "http://" not in page and "https://" not in page
+    _, described, _ = service.send("GET", "/openapi.json")
+    operation = described["paths"]["/predict"]["post"]
+    assert {"application/json", "text/plain"} == set(operation["requestBody"]["content"])
+    assert {"200", "400", "413", "422", "500", "503", "504"} == set(operation["responses"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [(2, "the model failed"), (3, "the model failed"), (4, "NaN or infinity")]
+)
+def test_a_model_that_fails_takes_only_its_own_request_with_it(service: Service, kind: int, message: str) -> None:
+    code, said = service.predict([[kind, 0, 0], [0, 0, 0]])
+    assert code == 500 and message in said["error"] and "secret" not in json.dumps(said)
+    assert service.predict(SAMPLE)[0] == 200
+
+
+def test_a_request_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with serving(tmp_path, timeout=0.5) as service:
+        code, said = service.predict([[1, 0, 0], [0, 0, 0]])
+        assert code == 504 and "--timeout" in said["remedy"]
+        # a new process has to load the model first
+        assert any(service.predict(SAMPLE)[0] == 200 for _ in range(60))
+
+
+def test_more_requests_than_may_wait_are_turned_away(tmp_path: Path) -> None:
+    with serving(tmp_path, queue=1) as service:
+        codes: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: codes.append(service.predict([[1, 0, 0], [0, 0, 0]])[0])) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(codes) == [200, 200, 503, 503]
+
+
+def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.process.send_signal(signal.SIGINT)
+        out, err = service.process.communicate(timeout=20)
+        assert service.process.returncode == 0 and "stopped" in out and "Traceback" not in err
+
+
+def test_a_model_that_cannot_be_loaded_is_said_and_nothing_listens(tmp_path: Path) -> None:
+    process = start(tmp_path, "broken")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "answers" not in out and "recast: RuntimeError: no such weights" in err
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path: Path, service: Service) -> None:
+    process = start(tmp_path, port=service.port)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {service.port}" in err and "--port" in err and "Traceback" not in err
