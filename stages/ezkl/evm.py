@@ -72,8 +72,8 @@ def calldata(proof: bytes, instances: Sequence[int]) -> bytes:
 
     padded = proof + bytes(-len(proof) % WORD)
     words = [2 * WORD, 3 * WORD + len(padded), len(proof)]
-    head = keccak(text="verifyProof(bytes,uint256[])")[:4] + b"".join(map(_word, words))
-    return head + padded + b"".join(map(_word, [len(instances), *instances]))
+    selector: bytes = keccak(text="verifyProof(bytes,uint256[])")[:4]
+    return selector + b"".join(map(_word, words)) + padded + b"".join(map(_word, [len(instances), *instances]))
 
 
 def most_gas(proof: bytes, instances: Sequence[int], execution: int) -> int:
