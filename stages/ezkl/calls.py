@@ -26,7 +26,8 @@ from stages.ezkl import call_process
 IDLE_SECONDS = 60.0
 """without processor time, after which a call is taken to hang"""
 POLL_SECONDS = 0.05
-TAIL_LINES = 5
+TAIL_LINES = 200
+"""what Rust prints of a crash: its message, and below it where it happened"""
 GIB = 2**30
 
 
@@ -158,7 +159,8 @@ class Ezkl:
             return EzklError(
                 f"{what} took longer than {limit:.0f} s", "raise the timeout, or make the circuit smaller", "timeout"
             )
-        last = next((line for line in reversed(list(tail)) if line.strip()), "")
+        lines = [line for line in tail if line.strip()]
+        last = next((line for line in lines if "memory allocation" in line), lines[-1] if lines else "")
         said = f": {last.strip()}" if last else ""
         if "memory allocation" in last and self._memory:
             return EzklError(

@@ -29,6 +29,7 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
 
     assert artifacts is not None, "the verb reads emit"
     emitted = artifacts.directories["emit"]
+    keys.require_circuit(emitted, f"{artifacts.recipe}/{artifacts.target}")
     scores, insecure = checked(Path(options["proof"]), emitted, artifacts.local)
     if insecure:
         print(srs.WARNING)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress, record_timing
+from stages.base import Inputs, Metrics, Params, RepositoryPath, Resources, Stage, StageError, progress, record_timing
 from stages.ezkl import cost, keys, readme, samples, settings, solidity, srs
 from stages.ezkl.calls import Ezkl
 from stages.ezkl.local_store import local_store
@@ -37,6 +37,7 @@ class EmitParams(Params):
         default=False, description="fail if the verifier's code is larger than a chain takes (EIP-170)"
     )
     share_pk: bool = Field(default=False, description="put the proving key into the output, so that DVC shares it")
+    resources: Resources = Field(default=Resources(cpu=2), description="what the stage asks of the machine")
     timeout: float | None = Field(default=None, gt=0, description="seconds setup may take; unset: generous")
 
     @model_validator(mode="after")

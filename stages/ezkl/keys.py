@@ -31,6 +31,12 @@ class Keys:
     srs: Path
 
 
+def require_circuit(folder: Path, what: str) -> None:
+    """StageError unless `folder` is what this target's `emit` writes."""
+    if not (folder / VERIFICATION_KEY).is_file() or not (folder / srs.RECORD).is_file():
+        raise StageError(f"{what} is no circuit, so there is nothing to prove", "name a target that uses ezkl.emit")
+
+
 def identity(folder: Path, srs_sha256: str) -> str:
     """Of the circuit in `folder` and its keys: 64 hexadecimal digits."""
     digest = hashlib.sha256(f"{EZKL_VERSION} {srs_sha256} ".encode())

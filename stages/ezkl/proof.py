@@ -88,7 +88,11 @@ def read(path: Path) -> Proof:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError("it is too large")
-        raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        text = path.read_text(encoding="utf-8")
+        # so that no depth of brackets, in a file from anyone, exhausts the stack
+        if text.count("[") > 1 or text.count("{") > 1:
+            raise ValueError("it is nested deeper than a proof")
+        raw = json.loads(text, object_pairs_hook=_unique)
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise ValueError(f"it does not say 'format': '{FORMAT}'")
         if unknown := sorted(set(raw) - {"circuit", "insecure", "instances", "proof"}):
@@ -99,7 +103,7 @@ def read(path: Path) -> Proof:
         raise StageError(f"cannot read the proof {path.name}: {error.strerror or error}") from error
     except KeyError as error:
         raise StageError(f"{path.name} is no proof: it has no key {error}", REMEDY) from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise StageError(f"{path.name} is no proof: {error}", REMEDY) from error
     return proof
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.base import StageError
-from stages.ezkl import licence, proving, samples, srs
+from stages.ezkl import keys, licence, proving, samples, srs
 from stages.ezkl.local_store import written_whole
 from stages.verb import Artifacts, Verb
 
@@ -37,6 +37,7 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     emitted, output = artifacts.directories["emit"], Path(options["output"]).absolute()
     if not output.parent.is_dir():
         raise StageError(f"there is no folder {output.parent} to write the proof to")
+    keys.require_circuit(emitted, f"{artifacts.recipe}/{artifacts.target}")
     contract, source = read_contract(emitted), Path(options["input"])
     sample = samples.read(source, contract)
     if options["binarise"] or samples.is_black_and_white(emitted):

@@ -88,8 +88,9 @@ def find_witness(ezkl: Ezkl, data: Path, compiled: Path, witness: Path) -> None:
     except EzklError as error:
         if error.kind not in ("refused", "panic"):
             raise
+        why = "a value is out of the range of a lookup" if "Lookup" in error.said else error.said[:300]
         raise EzklError(
-            f"the circuit cannot compute this input: {error.said[:300]}",
+            f"the circuit cannot compute this input: {why}",
             "give an input like those it was calibrated on, or raise calibrate.lookup_safety_margin or "
             "quantize.decomp_legs",
             "range",

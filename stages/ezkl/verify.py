@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from stages import hops
-from stages.base import Inputs, Metrics, Stage, StageError, progress, record_timing
+from stages.base import Inputs, Metrics, Resources, Stage, StageError, progress, record_timing
 from stages.ezkl import cost, evm, keys, proof, proving, settings, solidity, srs
 from stages.ezkl.calls import Ezkl
 from stages.ezkl.emit import ARTIFACT
@@ -40,6 +40,7 @@ class EzklVerifyParams(VerifyParams):
     batch_size: int = Field(default=20, gt=0, description="samples given to the circuit at once")
     max_abs_error: float | None = Field(default=0.15, ge=0, description="largest error allowed in any output score")
     parity_samples: int = Field(default=8, gt=0, description="samples each form is compared with the one before on")
+    resources: Resources = Field(default=Resources(cpu=2), description="what the stage asks of the machine")
     timeout: float | None = Field(default=None, gt=0, description="seconds a proof may take; unset: generous")
 
 
