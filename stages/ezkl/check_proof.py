@@ -45,6 +45,8 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
 
 def checked(path: Path, emitted: Path, local: Path) -> tuple[list[float] | None, bool]:
     """The scores that the proof in the file proves, and whether it is insecure; StageError if it does not hold."""
+    # EZKL's processes have a working directory of their own
+    emitted, local = emitted.resolve(), local.resolve()
     found = proof.read(path)
     circuit, record = settings.read(emitted / settings.FILE), srs.read(emitted)
     key = emitted / keys.VERIFICATION_KEY

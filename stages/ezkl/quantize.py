@@ -25,7 +25,9 @@ class QuantizeParams(Params):
 
     input_visibility: Visibility = Field(default="private", description="who sees the input")
     output_visibility: Visibility = Field(default="public", description="who sees the scores")
-    param_visibility: Visibility = Field(default="fixed", description="fixed: the weights are part of the circuit")
+    param_visibility: Literal["private", "fixed", "hashed"] = Field(
+        default="fixed", description="fixed: the weights are part of the circuit"
+    )
     input_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of inputs")
     param_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of weights")
     decomp_base: int | None = Field(

@@ -40,7 +40,6 @@ EVM = """\
 
 def text(contract: Contract, circuit: Settings, record: Srs, made: Mapping[str, Any]) -> str:
     """What the folder holds, for whoever finds it."""
-    args = circuit.raw["run_args"]
     evm = ""
     if "evm_code_bytes" in made:
         fits = (
@@ -53,9 +52,9 @@ def text(contract: Contract, circuit: Settings, record: Srs, made: Mapping[str, 
         dataset=contract.dataset,
         logrows=circuit.logrows,
         warning=f"\n**{WARNING}**\n" if record.insecure else "",
-        input=args["input_visibility"].lower(),
-        weights=args["param_visibility"].lower(),
-        output=args["output_visibility"].lower(),
+        input=circuit.visibility("input"),
+        weights=circuit.visibility("param"),
+        output=circuit.visibility("output"),
         divisor=contract.divisor,
         shape=list(contract.shape),
         scale=circuit.output_scale,

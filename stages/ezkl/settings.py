@@ -50,15 +50,22 @@ class Settings:
         """An output is this times the score."""
         return float(2 ** int(self.raw["model_output_scales"][0]))
 
+    def visibility(self, part: str) -> str:
+        """Of `part`, which is input, output or param: private, public, fixed or hashed."""
+        word = self.raw["run_args"][f"{part}_visibility"]
+        # {"Hashed": {...}} says how as well
+        return str(word if isinstance(word, str) else next(iter(word))).lower()
+
     @property
     def outputs_public(self) -> bool:
         """Whether the outputs are among the instances, so that a proof shows them."""
-        return bool(self.raw["run_args"]["output_visibility"] == "Public")
+        return self.visibility("output") == "public"
 
     @property
     def instances(self) -> int:
         """How many numbers a proof makes public."""
-        return sum(prod(shape) for shape in self.raw["model_instance_shapes"])
+        hashes = sum(self.raw["module_sizes"]["poseidon"][1])
+        return int(hashes + sum(prod(shape) for shape in self.raw["model_instance_shapes"]))
 
     @property
     def largest_input(self) -> float:

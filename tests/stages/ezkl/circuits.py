@@ -70,10 +70,16 @@ def workplace(root: Path, network: Any) -> Workplace:
     return Workplace(root)
 
 
-def emitted(root: Path, network: Any, calibrated: dict[str, Any] | None = None, **params: Any) -> Workplace:
+def emitted(
+    root: Path,
+    network: Any,
+    calibrated: dict[str, Any] | None = None,
+    quantized: dict[str, Any] | None = None,
+    **params: Any,
+) -> Workplace:
     """The same after quantize, calibrate and emit, with an insecure SRS and without a contract unless asked for."""
     work = workplace(root, network)
-    work.run(quantize.STAGE, "quantize")
+    work.run(quantize.STAGE, "quantize", **(quantized or {}))
     work.run(calibrate.STAGE, "calibrate", **(calibrated or {}))
     work.run(emit.STAGE, "emit", **({"insecure_srs": True, "evm": False} | params))
     return work

@@ -75,7 +75,8 @@ def test_a_call_that_takes_too_long_is_stopped(sigmoid: Workplace, store: Path, 
 
 def test_a_key_of_another_circuit_is_an_error_of_ours(mlp: Workplace, store: Path, tmp_path: Path) -> None:
     """The same network with other logrows: EZKL panics, with an exception that is none of Python's `Exception`."""
-    larger = circuits.emitted(tmp_path / "larger", circuits.mlp(), {"optimize": None})
+    apart = {"decomp_base": 2048, "decomp_legs": 3}
+    larger = circuits.emitted(tmp_path / "larger", circuits.mlp(), {"optimize": None}, apart)
     ezkl = Ezkl(tmp_path, 1)
     arguments = proving_arguments(mlp, store, ezkl, np.zeros((1, 8, 8), np.float32), tmp_path)
     other = keys.ensure(larger.root / "emit", store, ezkl)
