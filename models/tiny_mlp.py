@@ -6,15 +6,15 @@ from torch import Tensor, nn
 
 
 class TinyMlp(nn.Module):
-    """float32 (N, 1, 14, 14), normalised -> logits (N, 10); one hidden layer."""
+    """float32 (N, 1, 14, 14), normalised -> logits (N, classes); one hidden layer."""
 
-    def __init__(self, hidden: int = 10) -> None:
+    def __init__(self, hidden: int = 10, classes: int = 10) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),
             nn.Linear(14 * 14, hidden),
             nn.ReLU(),
-            nn.Linear(hidden, 10),
+            nn.Linear(hidden, classes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
