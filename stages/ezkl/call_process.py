@@ -1,7 +1,8 @@
 """The process in which EZKL's functions are called, one job for each process; `stages.ezkl.calls` starts it.
 
 A job is one line of JSON on standard input: `{"calls": [{"function", "arguments", "keep"}], "memory", "parent"}`.
-The answer, JSON, goes to the file named as the only argument: `{"values", "peak_bytes"}`, or `{"error", "kind"}`.
+The answer, JSON, goes to the file named as the only argument: `{"values"}` or `{"error", "kind"}`, with `peak_bytes` and
+`cpu_seconds`.
 What EZKL prints goes where standard output goes. It is started by its path and imports nothing of Recast's.
 """
 
@@ -34,6 +35,8 @@ def main() -> None:
     except BaseException as error:
         answer = {"error": str(error), "kind": type(error).__name__}
     answer["peak_bytes"] = _peak_bytes()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    answer["cpu_seconds"] = used.ru_utime + used.ru_stime
     place = Path(sys.argv[1])
     half = place.with_suffix(".half")
     half.write_text(json.dumps(answer), encoding="utf-8")

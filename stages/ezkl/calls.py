@@ -42,10 +42,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the calls of one process gave, how long it took, and the most memory it held."""
+    """What the calls of one process gave, what time it took, and the most memory it held."""
 
     values: list[Any]
     seconds: float
+    cpu_seconds: float
+    """of processor time, of all its threads"""
     peak_bytes: int
 
 
@@ -213,7 +215,7 @@ def _processor_seconds(process: int) -> float:
 
 def _read(answer: Mapping[str, Any], seconds: float, what: str) -> Answer:
     if "error" not in answer:
-        return Answer(answer["values"], seconds, answer["peak_bytes"])
+        return Answer(answer["values"], seconds, answer["cpu_seconds"], answer["peak_bytes"])
     said = " ".join(str(answer["error"]).split())
     if answer["kind"] == "PanicException":
         raise EzklError(
