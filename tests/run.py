@@ -14,7 +14,9 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -27,12 +29,30 @@ NO_TESTS_COLLECTED = 5
 
 def main() -> int:
     chosen = sys.argv[1:]
-    codes = [_pytest("recast", sys.executable, ["tests/pipeline"], chosen, {})]
+    # the runner's tests beside those of the stages, one environment after the other: two cores, one thread each
+    with ThreadPoolExecutor(max_workers=1) as stages:
+        waiting = {
+            name: stages.submit(_stage_group, name, files, chosen) for name, files in sorted(_stage_tests().items())
+        }
+        print("\n== tests of the runner", flush=True)
+        codes = {"the runner": _pytest(sys.executable, ["tests/pipeline"], chosen, {}).returncode}
+        for name, group in waiting.items():
+            said, codes[name] = group.result()
+            print(said, flush=True)
+    # a choice of markers may leave a group empty; that is no failure, and says so itself
+    failed = {name: code for name, code in codes.items() if code not in (0, NO_TESTS_COLLECTED)}
+    if failed:
+        print(f"failed: {', '.join(failed)}", flush=True)
+    return next(iter(failed.values()), 0)
+
+
+def _stage_group(name: str, files: list[str], chosen: list[str]) -> tuple[str, int]:
+    """What the tests of one environment say, and their exit code."""
+    said = [f"\n== tests in the environment '{name}'"]
     beside = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(_pytest_folder())])}
-    for name, files in sorted(_stage_tests().items()):
-        environment = environments.ensure(ROOT, name, lambda text: print(text, flush=True))
-        codes.append(_pytest(name, str(environment.python), files, chosen, beside))
-    return next((code for code in codes if code), 0)
+    environment = environments.ensure(ROOT, name, said.append)
+    done = _pytest(str(environment.python), files, chosen, beside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return "\n".join([*said, done.stdout]), done.returncode
 
 
 def _stage_tests() -> dict[str, list[str]]:
@@ -46,14 +66,13 @@ def _stage_tests() -> dict[str, list[str]]:
     return found
 
 
-def _pytest(name: str, python: str, files: list[str], chosen: list[str], variables: dict[str, str]) -> int:
-    print(f"\n== tests in the environment '{name}'", flush=True)
+def _pytest(
+    python: str, files: list[str], chosen: list[str], variables: dict[str, str], **options: Any
+) -> subprocess.CompletedProcess[str]:
     command = [python, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", *chosen, *files]
     # one thread each: the machines these run on are small and shared
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
-    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
-    # a choice of markers may leave a group empty; that is no failure, and says so itself
-    return 0 if code == NO_TESTS_COLLECTED else code
+    return subprocess.run(command, cwd=ROOT, env=environment, text=True, **options)
 
 
 def _pytest_folder() -> Path:
