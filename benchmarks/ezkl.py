@@ -5,7 +5,8 @@
 Runs on what `recast run mnist_mlp_ezkl lenet_ezkl` has made. For each network both circuits are set up and proved in
 turn, with as many threads as the machine has cores. The tutorial leaves the scale (2 or 7), the decomposition and the
 rows to EZKL's calibration for `resources`; Recast's are those the recipe was calibrated to. Time is that of the call
-(and, for what else runs beside it, its processor time), memory the most its process held, the error the largest of a score on 100 test images, against onnxruntime.
+(and its processor time, for machines on which something else runs), memory the most its process held, the error the
+largest of a score on 100 test images, against onnxruntime.
 LeNet takes about eight minutes and 5 GB of memory; --small leaves it out.
 """
 

@@ -1,9 +1,9 @@
 """The process in which EZKL's functions are called, one job for each process; `stages.ezkl.calls` starts it.
 
-A job is one line of JSON on standard input: `{"calls": [{"function", "arguments", "keep"}], "memory", "parent"}`.
-The answer, JSON, goes to the file named as the only argument: `{"values"}` or `{"error", "kind"}`, with `peak_bytes` and
-`cpu_seconds`.
-What EZKL prints goes where standard output goes. It is started by its path and imports nothing of Recast's.
+A job is one line of JSON on standard input: `{"calls": [{"function", "arguments", "keep"}], "memory", "parent"}`. The
+answer, JSON, goes to the file named as the only argument: `{"values"}` or `{"error", "kind"}`, and what the calls took,
+`{"peak_bytes", "cpu_seconds"}`. What EZKL prints goes where standard output goes. This file is started by its path, and
+imports nothing of Recast's.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 from stages.base import StageError
 from stages.ezkl.settings import Settings
@@ -23,6 +24,7 @@ LEAST_LOGROWS = 6
 MOST_LOGROWS = 26
 """EZKL's own limit, and the largest public SRS"""
 GIB = 2**30
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 SHARE_OF_MEMORY = 0.9
 """of the machine's memory that a circuit may take"""
 
@@ -80,8 +82,12 @@ def possible_logrows(settings: Settings) -> range:
 
 
 def machine_memory() -> int:
-    """Bytes of memory this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of memory this machine has, or this container may use."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(installed, int(CONTAINER_LIMIT.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # there is none, or it is "max"
+        return installed
 
 
 def require_memory(settings: Settings, available: int) -> Cost:
