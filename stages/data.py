@@ -51,6 +51,7 @@ class DataParams(Params):
     resize: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
         default=None, description="height and width in pixels, bilinear; one number for a square"
     )
+    binarise: bool = Field(default=False, description="round pixels to black or white: 0 below 128, 255 from there on")
     mean: PerChannel = Field(
         default=0.0, description="input = (sample / 255 - mean) / std (floats: no 255); one number, or one per channel"
     )
@@ -229,7 +230,9 @@ def _per_channel(value: float | list[float], channels: int, name: str) -> tuple[
 
 
 def _prepared(x: NDArray[Any], params: DataParams) -> NDArray[Any]:
-    """Samples in the size asked for, and grey if asked."""
+    """Samples in the size asked for, and grey or black and white if asked."""
+    import numpy as np
+
     from stages.images import resize, to_grayscale
 
     size = _size(params)
@@ -240,7 +243,13 @@ def _prepared(x: NDArray[Any], params: DataParams) -> NDArray[Any]:
         )
     if size:
         x = resize(x, *size)
-    return to_grayscale(x) if params.grayscale else x
+    x = to_grayscale(x) if params.grayscale else x
+    if params.binarise and x.dtype != np.uint8:
+        raise StageError(
+            f"samples of type {x.dtype} are not pixels, and data.binarise rounds pixels",
+            "drop data.binarise, or give uint8 samples",
+        )
+    return np.where(x >= 128, np.uint8(255), np.uint8(0)) if params.binarise else x
 
 
 STAGE = Stage(params=DataParams, run=run)

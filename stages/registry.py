@@ -37,6 +37,10 @@ REGISTRY: dict[str, Entry] = {
     "akida.calibrate": Entry("stages.akida.calibrate", "akida"),
     "akida.emit": Entry("stages.akida.emit", "akida"),
     "akida.verify": Entry("stages.akida.verify", "akida"),
+    "ezkl.quantize": Entry("stages.ezkl.quantize", "ezkl"),
+    "ezkl.calibrate": Entry("stages.ezkl.calibrate", "ezkl"),
+    "ezkl.emit": Entry("stages.ezkl.emit", "ezkl"),
+    "ezkl.verify": Entry("stages.ezkl.verify", "ezkl"),
     "onnxruntime.quantize": Entry("stages.onnxruntime.quantize", "onnx"),
     "onnxruntime.calibrate": Entry("stages.onnxruntime.calibrate", "onnx"),
     "onnxruntime.emit": Entry("stages.onnxruntime.emit", "onnx"),
@@ -46,6 +50,8 @@ REGISTRY: dict[str, Entry] = {
 }
 
 VERBS: dict[str, VerbEntry] = {
+    "prove": VerbEntry("stages.ezkl.prove", "ezkl", "prove that a circuit gives its scores for an input"),
+    "check-proof": VerbEntry("stages.ezkl.check_proof", "ezkl", "check a proof, and show the scores it proves"),
     "serve": VerbEntry("stages.serving.serve", "serve", "answer requests over HTTP with an emitted model"),
 }
 """verb -> its module, whose `VERB` is a `stages.verb.Verb`"""

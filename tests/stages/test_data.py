@@ -156,6 +156,19 @@ def test_grayscale_and_resize(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_stored(out, "train")[0], 1, rtol=1e-6)
 
 
+def test_pixels_are_rounded_to_black_and_white(tmp_path: Path) -> None:
+    arrays = samples(shape=(1, 8, 8))
+    arrays["x"][:, 0, 0, :4] = (0, 127, 128, 255)
+    stored, _ = read_stored(own(tmp_path, arrays, binarise=True, validation_fraction=0)[1], "train")
+    assert stored.dtype == np.uint8 and set(np.unique(stored)) == {0, 255}
+    assert (stored[:, 0, 0, :4] == (0, 0, 255, 255)).all()
+    before, _ = read_stored(own(tmp_path, arrays, validation_fraction=0)[1], "train")
+    # as rounding pixels that are scaled to 0..1 does
+    assert (stored / 255 == np.round(before / 255)).all()
+    floats = {"x": arrays["x"].astype(np.float32), "y": arrays["y"]}
+    assert "samples of type float32 are not pixels" in refused(tmp_path, floats, binarise=True)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

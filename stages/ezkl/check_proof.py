@@ -1,0 +1,68 @@
+"""`recast check-proof RECIPE/ezkl PROOF`: whether a proof holds, and the scores it states.
+
+The scores are read from the proof's instances, which are what is proved; nothing else in the file is believed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.base import StageError
+from stages.ezkl import keys, proof, settings, srs
+from stages.ezkl.calls import Ezkl
+from stages.ezkl.local_store import sha256
+from stages.verb import Artifacts, Verb
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes after RECIPE/TARGET."""
+    parser.add_argument("proof", metavar="PROOF", help="file that `recast prove` wrote")
+
+
+def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
+    """Verify the proof against the recipe's circuit and print its scores; StageError if it does not hold."""
+    from stages.dataset import read_contract
+
+    assert artifacts is not None, "the verb reads emit"
+    emitted = artifacts.directories["emit"]
+    keys.require_circuit(emitted, f"{artifacts.recipe}/{artifacts.target}")
+    scores, insecure = checked(Path(options["proof"]), emitted, artifacts.local)
+    if insecure:
+        print(srs.WARNING)
+    if scores is None:
+        print("the proof holds; the circuit does not make its scores public")
+        return
+    classes = read_contract(emitted).classes
+    best = max(range(len(scores)), key=scores.__getitem__)
+    print(f"the proof holds: class {classes[best]}")
+    for name, score in zip(classes, scores, strict=True):
+        print(f"  {name}: {score:.6g}")
+
+
+def checked(path: Path, emitted: Path, local: Path) -> tuple[list[float] | None, bool]:
+    """The scores that the proof in the file proves, and whether it is insecure; StageError if it does not hold."""
+    # EZKL's processes have a working directory of their own
+    emitted, local = emitted.resolve(), local.resolve()
+    found = proof.read(path)
+    circuit, record = settings.read(emitted / settings.FILE), srs.read(emitted)
+    key = emitted / keys.VERIFICATION_KEY
+    if found.circuit != sha256(key):
+        raise StageError(
+            f"{path.name} is a proof for another circuit: it names the verification key {found.circuit[:12]}…, "
+            f"and this is {sha256(key)[:12]}…",
+            "name the recipe and target it was made with, as it was then",
+        )
+    if found.insecure is not record.insecure:
+        raise StageError(f"{path.name} says insecure: {found.insecure}, and its circuit is not so", proof.REMEDY)
+    with tempfile.TemporaryDirectory(prefix="recast-check-") as folder:
+        place = Path(folder)
+        ezkl = Ezkl(place, threads=1)
+        proof.verify(found, circuit, key, srs.locate(record, local, ezkl), place, ezkl)
+    return found.public_scores(circuit), record.insecure
+
+
+VERB = Verb(arguments, run, reads=("emit",), more="It needs nothing of the prover but the file of the proof.")

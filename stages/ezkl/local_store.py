@@ -1,0 +1,43 @@
+"""Where large files lie that are rebuilt when they are missing: proving keys, SRS files and the Solidity compiler.
+
+They are in no output, so DVC neither hashes nor uploads them. A stage is told no place for them; the store is
+`.recast/local` of the repository its output lies in, which git and DVC ignore, so all recipes of a clone share it.
+Outside a repository, as in a test, it is beside the output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STORE = Path(".recast/local")
+
+
+def local_store(out: Path) -> Path:
+    """The store of the repository that `out` lies in; it need not exist yet."""
+    out = out.resolve()
+    for folder in out.parents:
+        if (folder / STORE.parent).is_dir():
+            return folder / STORE
+    return out.parent / STORE
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name to write to that becomes `path` if the body succeeds, and is deleted if it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f"{path.name}.{os.getpid()}.half")
+    try:
+        yield half
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Of the file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,63 @@
+"""The model as EZKL reads it, and samples and scores as EZKL exchanges them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages import onnx_files
+from stages.base import StageError
+from stages.ezkl.calls import Call, Ezkl
+from stages.ezkl.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def one_sample(model: onnx_files.Model, what: str) -> onnx_files.Model:
+    """The model with its batch fixed to one sample, which a circuit's shapes need; changed in place.
+
+    StageError if it has more than one input or output, or a fixed batch of more than one.
+    """
+    for port in (onnx_files.only_input(model, what), onnx_files.only_output(model, what)):
+        if port.shape and port.shape[0] not in (None, 1):
+            raise StageError(f"{what} takes batches of {port.shape[0]}", "set export.dynamic_batch to true")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    # shapes inferred for any batch no longer hold
+    del model.graph.value_info[:]
+    onnx_files.check(model, what)
+    return model
+
+
+def write_samples(x: NDArray[np.float32], path: Path) -> Path:
+    """Normalised samples (n, *shape), one after another in one list: EZKL splits it by the input's size."""
+    path.write_text(json.dumps({"input_data": [x.reshape(-1).tolist()]}), encoding="utf-8")
+    return path
+
+
+def forward(
+    ezkl: Ezkl, compiled: Path, settings: Settings, x: NDArray[np.float32], place: Path, expected: float = 10.0
+) -> NDArray[np.float32]:
+    """Normalised samples (n, *shape) through the circuit's own arithmetic: scores (n, classes).
+
+    It computes witnesses, in files of `place` that are deleted again, and proves nothing.
+    """
+    import numpy as np
+
+    calls: list[Call] = []
+    for index, sample in enumerate(x):
+        data = write_samples(sample, place / f"sample{index}.json")
+        arguments = {"data": str(data), "model": str(compiled), "output": str(place / "witness.json")}
+        calls.append(Call("gen_witness", arguments, keep="outputs"))
+    try:
+        answers: Sequence[Any] = ezkl.run(
+            calls, "EZKL's gen_witness", expected=expected, shown=f"run the circuit on {len(x)} samples"
+        ).values
+    finally:
+        for path in (place / "witness.json", *(Path(call.arguments["data"]) for call in calls)):
+            path.unlink(missing_ok=True)
+    return np.array([settings.scores(outputs[0]) for outputs in answers], np.float32)

@@ -1,0 +1,121 @@
+"""Make a proof for one input: what `recast prove` and a service call."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from stages.base import StageError, progress
+from stages.ezkl import cost, keys, proof, settings, srs
+from stages.ezkl.calls import Call, Ezkl, EzklError
+from stages.ezkl.local_store import sha256
+from stages.ezkl.network import write_samples
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOCK_SECONDS = 12.0
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A proof that was verified, the scores it states (None if the circuit keeps them private), and what it took."""
+
+    proof: proof.Proof
+    scores: list[float] | None
+    seconds: float
+    peak_bytes: int
+
+
+def prove(
+    emitted: Path,
+    local: Path,
+    stored: NDArray[Any],
+    *,
+    threads: int = 2,
+    timeout: float | None = None,
+    memory_gib: float | None = None,
+    scratch: Path | None = None,
+    log: IO[str] | None = None,
+) -> Proved:
+    """One sample as stored (*shape) -> a proof, by the circuit in the folder `emit` wrote and the store `local`.
+
+    The input and the witness lie in a folder of `scratch` that is deleted before this returns. `timeout`: seconds a
+    single call of EZKL may take; `memory_gib`: memory it may take; what it prints goes to `log`, or
+    to standard error. Raises StageError for an input the circuit does not
+    take, before anything is proved, for one that is out of its range, and if a call is refused, hangs or is killed.
+    """
+    # EZKL's processes have a working directory of their own
+    emitted, local = emitted.resolve(), local.resolve()
+    circuit, record = settings.read(emitted / settings.FILE), srs.read(emitted)
+    x = _normalised(emitted, circuit, stored)
+    predicted = cost.require_memory(circuit, cost.machine_memory())
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="prove-") as folder:
+        place = Path(folder)
+        ezkl = Ezkl(place, threads, memory_gib, log)
+        made = keys.ensure(emitted, local, ezkl, timeout)
+        data = write_samples(x[None], place / "input.json")
+        witness, file = place / "witness.json", place / "proof.json"
+        find_witness(ezkl, data, made.compiled, witness)
+        progress(f"prove: {predicted}")
+        arguments = {
+            "witness": str(witness),
+            "model": str(made.compiled),
+            "pk_path": str(made.proving),
+            "proof_path": str(file),
+            "srs_path": str(made.srs),
+        }
+        answer = ezkl.run(
+            [Call("prove", arguments)], "EZKL's prove", expected=predicted.prove, timeout=timeout, shown="prove"
+        )
+        key = emitted / keys.VERIFICATION_KEY
+        found = proof.from_ezkl(file, sha256(key), record.insecure)
+        proof.verify(found, circuit, key, made.srs, place, ezkl)
+        return Proved(found, found.public_scores(circuit), answer.seconds, answer.peak_bytes)
+
+
+def find_witness(ezkl: Ezkl, data: Path, compiled: Path, witness: Path) -> None:
+    """Write the witness, and have the circuit checked without a proof: `prove` would hang where this raises."""
+    what = "the witness (EZKL's gen_witness)"
+    call = Call("gen_witness", {"data": str(data), "model": str(compiled), "output": str(witness)})
+    mock = Call("mock", {"witness": str(witness), "model": str(compiled)})
+    try:
+        ezkl.run([call], what, shown="compute the witness")
+        answer = ezkl.run([mock], "EZKL's mock", expected=MOCK_SECONDS, shown="check the circuit")
+    except EzklError as error:
+        if error.kind not in ("refused", "panic"):
+            raise
+        why = "a value is out of the range of a lookup" if "Lookup" in error.said else error.said[:300]
+        raise EzklError(
+            f"the circuit cannot compute this input: {why}",
+            "give an input like those it was calibrated on, or raise calibrate.lookup_safety_margin or "
+            "quantize.decomp_legs",
+            "range",
+            error.said,
+        ) from error
+    if answer.values != [True]:
+        raise EzklError("EZKL's mock does not accept the witness", "see the log", "range")
+
+
+def _normalised(emitted: Path, circuit: settings.Settings, stored: NDArray[Any]) -> NDArray[np.float32]:
+    import numpy as np
+
+    from stages.dataset import read_contract
+
+    contract = read_contract(emitted)
+    if stored.shape != contract.shape:
+        raise StageError(f"the input has shape {stored.shape}, and the network takes {contract.shape}")
+    x: NDArray[np.float32] = contract.normalise(stored[None])[0]
+    if not np.isfinite(x).all():
+        raise StageError("the input holds NaN or infinity", "give finite numbers")
+    largest = float(np.abs(x).max())
+    if largest >= circuit.largest_input:
+        raise StageError(
+            f"the input holds {largest:g} (after normalisation), and the circuit takes less than "
+            f"{circuit.largest_input:g}",
+            "give an input like those it was calibrated on, or raise quantize.decomp_legs",
+        )
+    return x

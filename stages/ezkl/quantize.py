@@ -1,0 +1,98 @@
+"""Fix the model's batch and write EZKL's settings: scales, visibility and decomposition.
+
+Deterministic: the settings are made canonical (`stages.ezkl.settings`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from stages import onnx_files
+from stages.base import Inputs, Metrics, Params, Stage, progress
+from stages.ezkl import licence, settings
+from stages.ezkl.calls import Ezkl, EzklError
+from stages.ezkl.local_store import local_store
+from stages.ezkl.network import one_sample
+
+Visibility = Literal["private", "public", "fixed", "hashed"]
+
+
+class QuantizeParams(Params):
+    """EZKL's run arguments; a circuit computes in integers, which are numbers times 2^scale."""
+
+    input_visibility: Visibility = Field(default="private", description="who sees the input")
+    output_visibility: Visibility = Field(default="public", description="who sees the scores")
+    param_visibility: Literal["private", "fixed", "hashed"] = Field(
+        default="fixed", description="fixed: the weights are part of the circuit"
+    )
+    input_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of inputs")
+    param_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of weights")
+    decomp_base: int | None = Field(
+        default=None, ge=2, le=2**20, description="base numbers are taken apart in; unset: calibrate chooses"
+    )
+    decomp_legs: int | None = Field(default=None, ge=1, le=32, description="digits a number is taken apart into")
+    num_inner_cols: int = Field(default=2, ge=1, le=64, description="columns that one block of the circuit is wide")
+    scale_rebase_multiplier: int = Field(default=1, ge=1, description="how far a scale may grow before it is reduced")
+    lookup_range: tuple[int, int] = Field(default=(-32768, 32768), description="of lookups, until calibrate finds it")
+    logrows: int = Field(default=17, ge=6, le=26, description="rows as a power of two, until calibrate finds it")
+    rebase_frac_zero_constants: bool = Field(default=False, description="reduce the scale of whole constants")
+    check_mode: Literal["unsafe", "safe"] = Field(default="unsafe", description="safe checks EZKL's own computations")
+    bounded_log_lookup: bool = Field(default=False, description="bound the lookups of logarithms")
+    ignore_range_check_inputs_outputs: bool = Field(default=False, description="leave the ends' ranges unchecked")
+    epsilon: float = Field(default=2.220446049250313e-16, gt=0, description="added where a division by zero threatens")
+    disable_freivalds: bool = Field(default=False, description="check products term by term, not at a random point")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> QuantizeParams:
+        if (self.decomp_base is None) != (self.decomp_legs is None):
+            raise ValueError("decomp_base and decomp_legs go together: give both or none")
+        if self.lookup_range[0] >= self.lookup_range[1]:
+            raise ValueError("lookup_range is [lowest, highest]")
+        shown = (self.input_visibility, self.output_visibility, self.param_visibility)
+        if not {"public", "hashed"} & set(shown):
+            raise ValueError("nothing is public or hashed, so a proof would say nothing: set one visibility to public")
+        return self
+
+    @property
+    def run_arguments(self) -> dict[str, Any]:
+        """As EZKL names them; without a decomposition where calibrate chooses it."""
+        return {name: value for name, value in self.model_dump(exclude={"resources"}).items() if value is not None}
+
+
+def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
+    """simplify/model.onnx -> network.onnx (a batch of one), settings.json and run_arguments.json.
+
+    Raises StageError for a model EZKL cannot make a circuit of.
+    """
+    import json
+
+    licence.show_once(local_store(out), progress)
+    what = "the simplified model"
+    model = one_sample(onnx_files.read_model(inputs["simplify"] / "model.onnx", what), what)
+    onnx_files.write_model(model, out / settings.NETWORK)
+    written = inputs.scratch / settings.FILE
+    try:
+        Ezkl(inputs.scratch, params.resources.cpu)(
+            "gen_settings",
+            model=str(out / settings.NETWORK),
+            output=str(written),
+            py_run_args=params.run_arguments,
+        )
+    except EzklError as error:
+        kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
+        raise EzklError(
+            f"EZKL makes no circuit of the model ({kinds}): {error.said or error.message}",
+            "set export.opset to 12 for this target, and use operations EZKL has",
+            error.kind,
+            error.said,
+        ) from error
+    found = settings.read(written)
+    found.write(out / settings.FILE)
+    (out / "run_arguments.json").write_text(json.dumps(params.run_arguments, indent=2) + "\n", encoding="utf-8")
+    return {"rows": found.rows, "opset": onnx_files.opset(model)}
+
+
+STAGE = Stage(params=QuantizeParams, inputs=("simplify",), run=run)

@@ -1,0 +1,62 @@
+"""The README of the emitted folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stages.ezkl.cost import EIP_170_BYTES
+from stages.ezkl.settings import Settings
+from stages.ezkl.srs import WARNING, Srs
+
+if TYPE_CHECKING:
+    from stages.dataset import Contract
+
+TEXT = """\
+# {dataset}: a circuit of 2^{logrows} rows for EZKL 23.0.5
+{warning}
+A proof says: the scores it shows are what this network gives for an input its maker knows. Visibility: input
+{input}, weights {weights}, scores {output}.
+
+| file | holds |
+|---|---|
+| `vk.key` | the verification key |
+| `settings.json` | EZKL's settings of the circuit, canonical |
+| `network.onnx` | the network the circuit is compiled from |
+| `srs.json` | which structured reference string the keys rest on |
+| `input.json` | the input contract: `(stored / {divisor:g} - mean) / std`, of shape {shape} |
+{evm}
+`recast prove RECIPE/ezkl INPUT -o PROOF` makes a proof, `recast check-proof PROOF` checks one. The proving key is not
+here: it is rebuilt where it is missing.
+
+Read a proof's scores from its instances alone: EZKL checks nothing else of its file. An instance is a score times
+{scale:g}, as a number modulo the order of BN254's group (above half of it: negative).
+"""
+EVM = """\
+| `verifier.sol`, `verifier.abi` | the verifier as a contract: `verifyProof(bytes proof, uint256[] instances)` |
+| `verifier.bin` | its deployed code, {size} bytes, {deployable} |
+"""
+
+
+def text(contract: Contract, circuit: Settings, record: Srs, made: Mapping[str, Any]) -> str:
+    """What the folder holds, for whoever finds it."""
+    evm = ""
+    if "evm_code_bytes" in made:
+        fits = (
+            "which a chain takes"
+            if made["evm_deployable"]
+            else f"more than the {EIP_170_BYTES} a chain takes (EIP-170)"
+        )
+        evm = EVM.format(size=made["evm_code_bytes"], deployable=fits)
+    return TEXT.format(
+        dataset=contract.dataset,
+        logrows=circuit.logrows,
+        warning=f"\n**{WARNING}**\n" if record.insecure else "",
+        input=circuit.visibility("input"),
+        weights=circuit.visibility("param"),
+        output=circuit.visibility("output"),
+        divisor=contract.divisor,
+        shape=list(contract.shape),
+        scale=circuit.output_scale,
+        evm=evm,
+    )

@@ -1,0 +1,111 @@
+"""EZKL's settings of a circuit, made canonical, and what can be read from them.
+
+EZKL writes the time and lists in random order into its settings, and both change the keys. With the lists sorted and
+the time zero, the same settings, model and SRS give the same keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from stages.base import StageError
+
+FILE = "settings.json"
+NETWORK = "network.onnx"
+ORDER = 21888242871839275222246405745257275088548364400416034343698204186575808495617
+"""of BN254's group: an element of the field is a number modulo this; above half of it stand the negative numbers"""
+FELT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one circuit, as `raw` says them."""
+
+    raw: Mapping[str, Any]
+
+    @property
+    def logrows(self) -> int:
+        """k: the circuit has 2^k rows."""
+        return int(self.raw["run_args"]["logrows"])
+
+    @property
+    def rows(self) -> int:
+        """Rows the model needs; the circuit has as many blocks of columns side by side as they take."""
+        return int(self.raw["num_rows"])
+
+    @property
+    def largest_table(self) -> int:
+        """Rows of the largest table of a lookup or a range check: they must fit into one column."""
+        args = self.raw["run_args"]
+        ranges = [*self.raw["required_range_checks"], *([args["lookup_range"]] if self.raw["required_lookups"] else [])]
+        return max((int(high) - int(low) + 1 for low, high in ranges), default=1)
+
+    @property
+    def output_scale(self) -> float:
+        """An output is this times the score."""
+        return float(2 ** int(self.raw["model_output_scales"][0]))
+
+    def visibility(self, part: str) -> str:
+        """Of `part`, which is input, output or param: private, public, fixed or hashed."""
+        word = self.raw["run_args"][f"{part}_visibility"]
+        # {"Hashed": {...}} says how as well
+        return str(word if isinstance(word, str) else next(iter(word))).lower()
+
+    @property
+    def outputs_public(self) -> bool:
+        """Whether the outputs are among the instances, so that a proof shows them."""
+        return self.visibility("output") == "public"
+
+    @property
+    def instances(self) -> int:
+        """How many numbers a proof makes public."""
+        hashes = sum(self.raw["module_sizes"]["poseidon"][1])
+        return int(hashes + sum(prod(shape) for shape in self.raw["model_instance_shapes"]))
+
+    @property
+    def largest_input(self) -> float:
+        """Inputs this large or larger have no decomposition, and no proof."""
+        args = self.raw["run_args"]
+        return float(args["decomp_base"] ** args["decomp_legs"] / 2 / 2 ** int(args["input_scale"]))
+
+    def scores(self, felts: Sequence[str]) -> list[float]:
+        """Elements of the field, each as 64 hexadecimal digits, little-endian -> scores."""
+        return [signed(felt) / self.output_scale for felt in felts]
+
+    def write(self, path: Path) -> None:
+        """The same settings give the same bytes."""
+        path.write_text(json.dumps(self.raw, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Settings:
+    """What EZKL wrote, made canonical; StageError if it is damaged."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("required_range_checks", "required_lookups"):
+            raw[name] = sorted(raw[name], key=lambda entry: json.dumps(entry, sort_keys=True))
+        settings = Settings({**raw, "timestamp": 0})
+        # what is read of it later, so that a damaged file is seen here
+        _ = settings.logrows, settings.rows, settings.largest_table, settings.output_scale, settings.instances
+        _ = settings.largest_input, settings.outputs_public
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise StageError(
+            f"cannot read the circuit's settings in {path.name}: {error!r}", "run calibrate again"
+        ) from error
+    return settings
+
+
+def signed(felt: str) -> int:
+    """An element of the field as a number from -ORDER/2 to ORDER/2; StageError unless it is written canonically."""
+    try:
+        content = bytes.fromhex(felt)
+    except ValueError:
+        content = b""
+    value = int.from_bytes(content, "little")
+    if len(felt) != 2 * FELT_BYTES or len(content) != FELT_BYTES or value >= ORDER:
+        raise StageError(f"{felt[:80]!r} is no element of the field: 64 hexadecimal digits, below its order")
+    return value - ORDER if value > ORDER // 2 else value
