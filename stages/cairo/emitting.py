@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stages.cairo import workspace_text
+from stages.base import StageError
+from stages.cairo import code_size, workspace_text
 from stages.cairo.intervals import Interval
 from stages.cairo.layer import Layer, row_elements
 from stages.cairo.ops.registry import OPERATIONS
@@ -36,13 +37,39 @@ class Emission:
     written: list[Written] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
 
+    def call_data(self) -> list[int]:
+        """Weights that are passed behind the input, in the order of the layers."""
+        return [felt for one in self.written for row in one.layer.weight_rows for felt in row]
+
     def files(self) -> dict[str, str]:
         """Path in the workspace -> text."""
         return workspace_text.files(self)
 
 
-def emit(program: Program, bounds: dict[str, Interval]) -> Emission:
-    """Write every node's Cairo."""
+def emit(program: Program, bounds: dict[str, Interval], bytecode_limit: int) -> Emission:
+    """Write every node's Cairo; weights of the largest layers go into the call data until the limit is kept.
+
+    Raises StageError if it is not kept even so.
+    """
+    in_call_data: frozenset[str] = frozenset()
+    while True:
+        emission = _emit(program, bounds, in_call_data)
+        size = code_size.of_program([one.layer for one in emission.written], emission.input_rows)
+        if size <= bytecode_limit:
+            return emission
+        sizes = {one.nodes[0]: code_size.of_layer(one.layer) for one in emission.written}
+        literal = [one.nodes[0] for one in emission.written if one.layer.crate and not one.layer.call_data]
+        if not literal:
+            largest = max(sizes, key=lambda name: sizes[name])
+            raise StageError(
+                f"the program has about {size} felts of bytecode even with its weights in the call data, most in "
+                f"{largest}, and the limit is {bytecode_limit}",
+                "use a smaller model, or raise emit.bytecode_limit",
+            )
+        in_call_data |= {max(literal, key=lambda name: sizes[name])}
+
+
+def _emit(program: Program, bounds: dict[str, Interval], in_call_data: frozenset[str]) -> Emission:
     import numpy as np
 
     shape = program.shapes[program.input]
@@ -69,6 +96,7 @@ def emit(program: Program, bounds: dict[str, Interval]) -> Emission:
             inputs={name: emission.views[name] for name in node.inputs},
             bounds=bounds,
             activation="relu" if relu else "",
+            call_data=node.name in in_call_data,
         )
         operation.write(node, program, layer)
         output = relu.output if relu else node.output

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+WEIGHT_ROW = 32
+"""felts in a row of weights that are passed as call data"""
+WEIGHTS = "w"
+"""the array of those rows"""
 PADDING = -1
 """in the list of a row's elements: a cell that is no element"""
 
@@ -43,8 +47,26 @@ class Layer:
     """functions of the fixed-point crate that are called"""
     constants: dict[int, str] = field(default_factory=dict)
     """value -> name, for `bias.cairo`"""
-    steps: int = 0
+    slots_text: str = ""
+    """how its sums are packed, for people"""
+    call_data: bool = False
+    """whether its weights come with the input, in rows of WEIGHT_ROW felts, not as literals"""
+    weight_rows: list[list[int]] = field(default_factory=list)
+    """those rows"""
+    weight_places: dict[tuple[int, ...], int] = field(default_factory=dict)
+    """felts of one sum -> the row where they begin"""
+    products: int = 0
     """multiply-accumulates that are written out, counting packed ones once"""
+
+    def place_weights(self, felts: Sequence[int]) -> int:
+        """The row of the call data's weights where these felts begin; the same felts are passed once."""
+        key = tuple(felts)
+        if key not in self.weight_places:
+            self.weight_places[key] = len(self.weight_rows)
+            for start in range(0, len(key), WEIGHT_ROW):
+                part = list(key[start : start + WEIGHT_ROW])
+                self.weight_rows.append(part + [0] * (WEIGHT_ROW - len(part)))
+        return self.weight_places[key]
 
     def row(self) -> Row:
         """Begin the code of one output row."""
@@ -86,6 +108,14 @@ class Row:
             self._loaded[key] = f"x{len(self._loaded)}"
             self.line(f"let {self._loaded[key]} = *r{box}.c{column};")
         return self._loaded[key]
+
+    def weight(self, row: int, index: int) -> str:
+        """An expression for the felt at `index` of the weights that begin at `row` of the call data's."""
+        key = (WEIGHTS, row + index // WEIGHT_ROW)
+        box = self._boxes.setdefault(key, len(self._boxes))
+        if box == len(self._widths):
+            self._widths.append(WEIGHT_ROW)
+        return f"*r{box}.c{index % WEIGHT_ROW}"
 
     def line(self, text: str) -> None:
         """Add one line of Cairo."""

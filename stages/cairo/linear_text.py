@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stages.cairo.casm import PRIME
 from stages.cairo.layer import Layer
 from stages.cairo.linear import Block, Linear, packs
 from stages.cairo.slots import Slots
@@ -18,15 +19,21 @@ def write(linear: Linear, tensor: str, layer: Layer, slots: Slots, activation: s
         (block, felts)
         for block in linear.blocks
         for together in block.together
-        for felts in _split(block, packs(block, together, slots.count))
+        for felts in _split(block, packs(block, together, slots.count), layer.call_data)
     ]
+    layer.slots_text = f"{slots.count} of {slots.width} bits"
     width = max(sum(len(felt) for felt in felts) for _, felts in jobs)
     for block, felts in jobs:
         _row(linear, block, felts, tensor, layer, slots, activation, width)
 
 
-def _split(block: Block, felts: list[list[tuple[int, int]]]) -> list[list[list[tuple[int, int]]]]:
-    """Felts of several functions, so that none has too many products; all alike in size."""
+def _split(block: Block, felts: list[list[tuple[int, int]]], call_data: bool) -> list[list[list[tuple[int, int]]]]:
+    """Felts of several functions, so that none has too many products; all alike in size.
+
+    With weights from the call data, one felt a function: all sums of a layer can then be made by the same code.
+    """
+    if call_data:
+        return [[felt] for felt in felts]
     taps = block.patches.shape[1]
     most = max(1, MOST_PRODUCTS // taps)
     functions = -(-len(felts) // most)
@@ -57,19 +64,24 @@ def _row(
                     packed[element] = packed.get(element, 0) + (weight << position)
         for element, weight in packed.items():
             products.setdefault(element, []).append((number, weight))
-    started: set[int] = set()
-    for element in sorted(products, key=lambda one: view.place(one)):
+    order = sorted(products, key=lambda one: view.place(one))
+    starts = [_start(linear, block, felt, slots) for felt in felts]
+    if layer.call_data:
+        place = layer.place_weights([starts[0] % PRIME, *(products[one][0][1] % PRIME for one in order)])
+        row.line(f"let a0 = {row.weight(place, 0)};")
+    else:
+        place = -1
+        for number, start in enumerate(starts):
+            row.line(f"let a{number} = bias::{layer.constant(start, 'B')};")
+    for index, element in enumerate(order):
         x = row.load(tensor, element)
         for number, weight in products[element]:
-            layer.steps += 1
-            before = f"a{number}" if number in started else _bias(linear, block, felts[number], layer, slots)
-            row.line(f"let a{number} = {before} + {x} * {_literal(weight)};")
-            started.add(number)
+            layer.products += 1
+            factor = row.weight(place, index + 1) if layer.call_data else _literal(weight)
+            row.line(f"let a{number} = a{number} + {x} * {factor};")
     values: list[str] = []
     elements: list[int] = []
     for number, felt in enumerate(felts):
-        if number not in started:  # every weight is zero
-            row.line(f"let a{number} = {_bias(linear, block, felt, layer, slots)};")
         outputs = [f"y{len(values) + index}" for index in range(len(felt))]
         function = splitter(slots, linear.drop, len(felt), activation)
         pattern = f"({', '.join(outputs)})" if len(outputs) > 1 else outputs[0]
@@ -79,13 +91,13 @@ def _row(
     row.finish(values, elements, width)
 
 
-def _bias(linear: Linear, block: Block, felt: Sequence[tuple[int, int]], layer: Layer, slots: Slots) -> str:
+def _start(linear: Linear, block: Block, felt: Sequence[tuple[int, int]], slots: Slots) -> int:
     """The felt the sums start with: biases, half a unit for rounding, and the offset that makes every sum positive."""
     half = 1 << (linear.drop - 1)
     starts = [int(linear.bias[block.outputs[patch, row]]) + half + slots.offset for patch, row in felt]
     # unused slots too, so that the upper half is never zero
     starts += [slots.offset] * (slots.count - len(felt))
-    return f"bias::{layer.constant(slots.pack(starts), 'B')}"
+    return slots.pack(starts)
 
 
 def splitter(slots: Slots, drop: int, used: int, activation: str) -> str:

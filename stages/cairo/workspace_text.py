@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from stages.cairo import crate_text
-from stages.cairo.layer import Layer
+from stages.cairo.layer import WEIGHT_ROW, WEIGHTS, Layer
 
 if TYPE_CHECKING:
     from stages.cairo.emitting import Emission, Written
@@ -23,7 +23,7 @@ def files(emission: Emission) -> dict[str, str]:
     weighted = [layer for layer in layers if layer.crate]
     used = {name for layer in layers for name in layer.fixed_point}
     crates = [fixed, "tensor", *(layer.crate for layer in weighted)]
-    widths = {width for view in emission.views.values() for width in view.widths.values()}
+    widths = _widths(emission)
     made = {
         "Scarb.toml": _manifest(PACKAGE, {name: f"crates/{name}" for name in crates}, workspace=True),
         f"crates/{fixed}/Scarb.toml": _manifest(fixed, {}),
@@ -99,7 +99,7 @@ def _bias(layer: Layer) -> str:
     return BIAS.format(name=layer.crate) + "\n".join([*lines, ""])
 
 
-WEIGHTS = """\
+WEIGHTS_HEAD = """\
 // The weights of {name}, as the constants of its sums. A constant holds the weights of several outputs for one input,
 // each shifted to the slot of its output; one product adds to all their sums.
 """
@@ -107,12 +107,18 @@ WEIGHTS = """\
 
 def _weights(layer: Layer, fixed: str) -> str:
     return "\n".join(
-        [WEIGHTS.format(name=layer.crate) + _uses(layer, fixed), "use super::bias;", "", *_row_functions(layer, "")]
+        [
+            WEIGHTS_HEAD.format(name=layer.crate) + _uses(layer, fixed),
+            "use super::bias;",
+            "",
+            *_row_functions(layer, ""),
+        ]
     )
 
 
 def _uses(layer: Layer, fixed: str) -> str:
     rows = {layer.width} | {width for view in layer.inputs.values() for width in view.widths.values()}
+    rows |= {WEIGHT_ROW} if layer.call_data else set()
     lines = ["use core::array::ArrayTrait;", "use core::box::BoxTrait;"]
     lines.append(f"use tensor::{{{', '.join(f'Row{width}' for width in sorted(rows))}}};")
     if layer.fixed_point:
@@ -126,7 +132,7 @@ def _row_functions(layer: Layer, prefix: str) -> list[str]:
 
 def _functions(emission: Emission, fixed: str) -> str:
     own = [one.layer for one in emission.written if not one.layer.crate]
-    widths = sorted({width for view in emission.views.values() for width in view.widths.values()})
+    widths = sorted(_widths(emission))
     calls = sorted({name for layer in own for name in layer.fixed_point})
     head = [
         "use core::array::{ArrayTrait, SpanTrait};",
@@ -137,7 +143,8 @@ def _functions(emission: Emission, fixed: str) -> str:
         *([f"use {fixed}::{{{', '.join(calls)}}};"] if calls else []),
         "",
     ]
-    parts = [*head, _reading(emission)]
+    passed = any(one.layer.call_data for one in emission.written)
+    parts = [*head, _reading(emission), *([_weights_reading()] if passed else [])]
     for one in emission.written:
         if not one.layer.crate:
             parts += _row_functions(one.layer, f"{one.layer.name}_")
@@ -185,14 +192,44 @@ fn take(ref data: Span<felt252>) -> felt252 {{
 """
 
 
+def _weights_reading() -> str:
+    """Takes rows of weights out of the call data, which must be those of weights.json: they are not checked here."""
+    cells = ", ".join(f"c{index}: x{index}" for index in range(WEIGHT_ROW))
+    lines = ["#[inline(never)]", f"fn read_weight_row(ref data: Span<felt252>, ref out: Array<Row{WEIGHT_ROW}>) {{"]
+    lines += [f"    let x{index} = *next(ref data).unbox();" for index in range(WEIGHT_ROW)]
+    lines += [f"    out.append(Row{WEIGHT_ROW} {{ {cells} }});", "}", ""]
+    lines += [
+        f"fn read_weights(ref data: Span<felt252>, count: felt252) -> Array<Row{WEIGHT_ROW}> {{",
+        "    let mut out = ArrayTrait::new();",
+        "    let mut left = count;",
+        "    loop {",
+        "        if left == 0 {",
+        "            break;",
+        "        }",
+        "        read_weight_row(ref data, ref out);",
+        "        left = left - 1;",
+        "    };",
+        "    out",
+        "}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _widths(emission: Emission) -> set[int]:
+    passed = {WEIGHT_ROW for one in emission.written if one.layer.call_data}
+    return passed | {width for view in emission.views.values() for width in view.widths.values()}
+
+
 def _driver(emission: Emission, one: Written) -> str:
     """The function of a layer: takes all rows, and calls one function for each row of the output."""
     layer = one.layer
     widths = {array: width for view in emission.views.values() for array, width in view.widths.items()}
     parameters = ", ".join(f"{array}: Span<Row{widths[array]}>" for array in one.takes)
+    parameters += f", {WEIGHTS}: Span<Row{WEIGHT_ROW}>" if layer.call_data else ""
     lines = [f"fn {layer.name}({parameters}) -> Array<Row{layer.width}> {{"]
     used = {box for _, boxes in layer.calls for box in boxes}
-    for array in one.takes:
+    for array in (*one.takes, WEIGHTS):
         last = max((row for name, row in used if name == array), default=-1)
         lines += [f"    let mut {array} = {array};"] if last >= 0 else []
         lines += [
@@ -227,20 +264,21 @@ def _giving(emission: Emission) -> str:
 def _inference(emission: Emission) -> str:
     names = ["read_input", *(one.layer.name for one in emission.written), "write_output"]
     lines = [
-        "use core::array::{ArrayTrait, SpanTrait};",
-        f"use super::functions::{{{', '.join(names)}}};",
-        "",
         "// Raw numbers of one sample in, raw numbers of the output out.",
         "fn main(data: Span<felt252>) -> Array<felt252> {",
         "    let mut data = data;",
         "    let t0 = read_input(ref data);",
-        "    if data.len() != 0 {",
-        "        panic_with_felt252('input too long')",
-        "    }",
         "    let t0 = t0.span();",
     ]
+    passed = [one for one in emission.written if one.layer.call_data]
+    for one in passed:
+        lines += [f"    let {WEIGHTS}_{one.gives} = read_weights(ref data, {len(one.layer.weight_rows)});"]
+    names += ["read_weights"] if passed else []
+    lines += ["    if data.len() != 0 {", "        panic_with_felt252('input too long')", "    }"]
     for one in emission.written:
-        lines += [f"    let {one.gives} = {one.layer.name}({', '.join(one.takes)});"]
+        takes = [*one.takes, *([f"{WEIGHTS}_{one.gives}.span()"] if one.layer.call_data else [])]
+        lines += [f"    let {one.gives} = {one.layer.name}({', '.join(takes)});"]
         lines += [f"    let {one.gives} = {one.gives}.span();"]
     arrays = ", ".join(dict.fromkeys(emission.views[emission.program.output].arrays))
-    return "\n".join([*lines, f"    write_output({arrays})", "}", ""])
+    head = ["use core::array::{ArrayTrait, SpanTrait};", f"use super::functions::{{{', '.join(names)}}};", ""]
+    return "\n".join([*head, *lines, f"    write_output({arrays})", "}", ""])
