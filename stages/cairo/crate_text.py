@@ -59,6 +59,16 @@ fn minimum(a: felt252, b: felt252) -> felt252 {
     }
 }
 """,
+    "larger": """\
+// The larger of two numbers and its position; of equal ones the first.
+#[inline(always)]
+fn larger(a: felt252, i: felt252, b: felt252, j: felt252) -> (felt252, felt252) {
+    match u128s_from_felt252(a - b) {
+        U128sFromFelt252Result::Narrow(_) => (a, i),
+        U128sFromFelt252Result::Wide((_, _)) => (b, j),
+    }
+}
+""",
     "relu": """\
 #[inline(always)]
 fn relu(x: felt252) -> felt252 {

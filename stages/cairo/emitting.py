@@ -88,11 +88,11 @@ def _emit(program: Program, bounds: dict[str, Interval], in_call_data: frozenset
             emission.views[node.output] = moved(node, program, [emission.views[name] for name in node.inputs])
             continue
         relu = _fused(program, node)
-        weighted += isinstance(operation, Weighted)
+        weighted += bool(node.constants)
         number = len(emission.written) + 1
         layer = Layer(
             name=f"{_snake(node.op)}_{number}",
-            crate=f"layer{weighted}" if isinstance(operation, Weighted) else "",
+            crate=f"layer{weighted}" if node.constants else "",
             inputs={name: emission.views[name] for name in node.inputs},
             bounds=bounds,
             activation="relu" if relu else "",

@@ -72,9 +72,9 @@ class Layer:
         """Begin the code of one output row."""
         return Row(self)
 
-    def constant(self, value: int, name: str) -> str:
-        """The name of a constant of this layer."""
-        return self.constants.setdefault(value, f"{name}{len(self.constants)}")
+    def constant(self, value: int) -> str:
+        """An expression for a number: a constant of the layer's crate, or a literal if it has none."""
+        return f"bias::{self.constants.setdefault(value, f'B{len(self.constants)}')}" if self.crate else hex(value)
 
     @property
     def width(self) -> int:

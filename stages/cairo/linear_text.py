@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stages.cairo.casm import PRIME
-from stages.cairo.layer import Layer
+from stages.cairo.layer import Layer, Row
 from stages.cairo.linear import Block, Linear, packs
 from stages.cairo.slots import Slots
 
+MOST_SUMS = 48
+"""outputs of one function"""
 MOST_PRODUCTS = 3000
 """packed products in one function; the compiler's time grows faster than a function"""
 
@@ -24,6 +26,9 @@ def write(linear: Linear, tensor: str, layer: Layer, slots: Slots, activation: s
     layer.slots_text = f"{slots.count} of {slots.width} bits"
     width = max(sum(len(felt) for felt in felts) for _, felts in jobs)
     for block, felts in jobs:
+        if len(block.weights) == 1 and (block.weights == block.weights[0, 0]).all() and block.patches.shape[1] > 1:
+            _means(linear, block, felts, tensor, layer, slots, activation, width)
+            continue
         _row(linear, block, felts, tensor, layer, slots, activation, width)
 
 
@@ -35,7 +40,7 @@ def _split(block: Block, felts: list[list[tuple[int, int]]], call_data: bool) ->
     if call_data:
         return [[felt] for felt in felts]
     taps = block.patches.shape[1]
-    most = max(1, MOST_PRODUCTS // taps)
+    most = max(1, min(MOST_PRODUCTS // taps, MOST_SUMS // max(map(len, felts))))
     functions = -(-len(felts) // most)
     size = -(-len(felts) // functions)
     return [felts[start : start + size] for start in range(0, len(felts), size)]
@@ -72,13 +77,52 @@ def _row(
     else:
         place = -1
         for number, start in enumerate(starts):
-            row.line(f"let a{number} = bias::{layer.constant(start, 'B')};")
+            row.line(f"let a{number} = {layer.constant(start)};")
     for index, element in enumerate(order):
         x = row.load(tensor, element)
         for number, weight in products[element]:
             layer.products += 1
             factor = row.weight(place, index + 1) if layer.call_data else _literal(weight)
             row.line(f"let a{number} = a{number} + {x} * {factor};")
+    _finish(row, linear, block, felts, layer, slots, activation, width)
+
+
+def _means(
+    linear: Linear,
+    block: Block,
+    felts: list[list[tuple[int, int]]],
+    tensor: str,
+    layer: Layer,
+    slots: Slots,
+    activation: str,
+    width: int,
+) -> None:
+    """Sums with one weight: inputs are added first, and each sum is multiplied once, into its slot."""
+    row = layer.row()
+    weight = int(block.weights[0, 0])
+    for number, felt in enumerate(felts):
+        row.line(f"let a{number} = {layer.constant(_start(linear, block, felt, slots))};")
+        for slot, (patch, _) in enumerate(felt):
+            x = [row.load(tensor, element) for element in block.patches[patch].tolist() if element >= 0]
+            layer.products += 1
+            row.line(f"let s = {x[0]};")
+            for more in x[1:]:
+                row.line(f"let s = s + {more};")
+            row.line(f"let a{number} = a{number} + s * {_literal(weight << slots.position(slot))};")
+    _finish(row, linear, block, felts, layer, slots, activation, width)
+
+
+def _finish(
+    row: Row,
+    linear: Linear,
+    block: Block,
+    felts: list[list[tuple[int, int]]],
+    layer: Layer,
+    slots: Slots,
+    activation: str,
+    width: int,
+) -> None:
+    """Take the sums out of their felts, and end the row with them."""
     values: list[str] = []
     elements: list[int] = []
     for number, felt in enumerate(felts):

@@ -138,6 +138,7 @@ def _functions(emission: Emission, fixed: str) -> str:
         "use core::array::{ArrayTrait, SpanTrait};",
         "use core::box::BoxTrait;",
         "use core::integer::{U128sFromFelt252Result, u128s_from_felt252};",
+        "use core::internal::revoke_ap_tracking;",
         "use core::option::OptionTrait;",
         f"use tensor::{{{', '.join(['next', *(f'Row{width}' for width in widths)])}}};",
         *([f"use {fixed}::{{{', '.join(calls)}}};"] if calls else []),
@@ -236,6 +237,8 @@ def _driver(emission: Emission, one: Written) -> str:
             f"    let {f'{array}_{row}' if (array, row) in used else '_'} = next(ref {array});"
             for row in range(last + 1)
         ]
+    # boxes then lie at fixed places of this function: the compiler cannot reach 2^15 cells back
+    lines.append("    revoke_ap_tracking();")
     lines.append("    let mut out = ArrayTrait::new();")
     place = f"{layer.crate}::weights::" if layer.crate else f"{layer.name}_"
     for name, boxes in layer.calls:
