@@ -39,12 +39,12 @@ def signed(felt: int) -> int:
     return felt - PRIME if felt > PRIME // 2 else felt
 
 
-def call_targets(bytecode: tuple[int, ...]) -> set[int]:
-    """Program counters that relative calls with an immediate lead to.
+def call_sites(bytecode: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Program counters of relative calls with an immediate, and those they lead to.
 
     Source of the encoding: Goldberg, Papini, Riabzev, "Cairo: a Turing-complete STARK-friendly CPU architecture", 4.4.
     """
-    return {pc + signed(bytecode[pc + 1]) for pc, word in _instructions(bytecode) if (word >> 60) & 7 == 1}
+    return [(pc, pc + signed(bytecode[pc + 1])) for pc, word in _instructions(bytecode) if (word >> 60) & 7 == 1]
 
 
 def _instructions(bytecode: tuple[int, ...]) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from stages.base import StageError
 from stages.cairo import harness
-from stages.cairo.casm import Casm, call_targets
+from stages.cairo.casm import Casm, call_sites
 
 CAIRO_VERSION = "2.1.0"
 MAIN = "inference::main"
@@ -93,7 +93,7 @@ def _read(sierra: dict[str, Any], casm: dict[str, Any]) -> Casm:
     (point,) = casm["entry_points_by_type"]["EXTERNAL"]
     bytecode = tuple(int(word, 16) for word in casm["bytecode"])
     # functions lie in the program in the order of the Sierra program, and something calls each but the entry point
-    starts = sorted({point["offset"], *(pc for pc in call_targets(bytecode) if pc < len(bytecode))})
+    starts = sorted({point["offset"], *(pc for _, pc in call_sites(bytecode) if pc < len(bytecode))})
     names = [name for _, name in sierra["sierra_program_debug_info"]["user_func_names"]]
     if len(starts) != len(names):
         raise StageError(
