@@ -32,7 +32,7 @@ class CalibrateParams(Params):
     """How many samples to look at, and which inputs the emitted program takes."""
 
     samples: int | None = Field(
-        default=128, gt=0, description="calibration samples, from the first; none takes all there are"
+        default=None, gt=0, description="calibration samples, from the first; none takes all there are"
     )
     input_range: tuple[float, float] | None = Field(
         default=None,

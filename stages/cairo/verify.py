@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from stages import hops
-from stages.base import Inputs, Metrics, Plot, Stage, StageError, progress
-from stages.cairo import emitted_folder, mirroring, profile, program, reference_vm, toolchain
+from stages.base import Inputs, Metrics, Plot, RepositoryPath, Stage, StageError, progress
+from stages.cairo import emitted_folder, fast_vm, mirroring, profile, program, toolchain
 from stages.cairo.casm import Casm, signed
 from stages.cairo.emit import ARTIFACT
 from stages.cairo.execution import Execution
@@ -31,9 +31,10 @@ STEPS = Plot("steps_by_layer.csv", x="layer", y=("steps",), template="bar_horizo
 
 
 class CairoVerifyParams(VerifyParams):
-    """How much is run on the VM, and what it may cost."""
+    """Which VM, how much is run on it, and what it may cost."""
 
-    vm_samples: int = Field(default=2, gt=0, description="test samples run on the Cairo VM, from the first")
+    vm: RepositoryPath = Field(description="folder of the C of the Cairo VM; a change runs verify again")
+    vm_samples: int = Field(default=8, gt=0, description="test samples run on the Cairo VM, from the first")
     max_steps: int | None = Field(default=None, gt=0, description="most VM steps one inference may take")
 
 
@@ -52,7 +53,9 @@ def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     progress("compile")
     casm = toolchain.compile_workspace(inputs["emit"], inputs.scratch / "build")
     stored, _ = dataset.read_stored(inputs["data"], "test")
-    executions = _execute(params, casm, folder, made, stored)
+    vm = fast_vm.build(inputs.files["vm"], inputs.scratch / "vm")
+    progress("run on the Cairo VM")
+    executions = _execute(params, casm, vm, folder, made, stored)
     layers = profile.by_layer(casm, executions[0])
     _write(layers, out / STEPS.file)
     predict = _predictor(folder, made)
@@ -79,7 +82,12 @@ def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
 
 
 def _execute(
-    params: CairoVerifyParams, casm: Casm, folder: emitted_folder.Emitted, made: program.Program, stored: NDArray[Any]
+    params: CairoVerifyParams,
+    casm: Casm,
+    vm: Path,
+    folder: emitted_folder.Emitted,
+    made: program.Program,
+    stored: NDArray[Any],
 ) -> list[Execution]:
     """Run samples on the VM; StageError for the first number that is not the mirror's."""
     if params.vm_samples > len(stored):
@@ -88,10 +96,8 @@ def _execute(
         )
     raw = folder.raw(stored[: params.vm_samples])
     expected = mirroring.run(made, raw)[made.output].reshape(len(raw), -1)
-    executions = []
-    for index, (sample, wanted) in enumerate(zip(raw, expected, strict=True)):
-        progress("run on the Cairo VM", index, len(raw))
-        execution = reference_vm.run(casm, [*sample.ravel().tolist(), *folder.weights])
+    executions = fast_vm.run_each(vm, casm, [[*sample.ravel().tolist(), *folder.weights] for sample in raw])
+    for index, (execution, wanted) in enumerate(zip(executions, expected, strict=True)):
         found = [signed(felt) for felt in execution.result]
         if found != wanted.tolist():
             at = next((i for i, pair in enumerate(zip(found, wanted.tolist(), strict=False)) if pair[0] != pair[1]), 0)
@@ -100,7 +106,6 @@ def _execute(
                 f"{found[at] if at < len(found) else 'absent'}, and should be {wanted[at]}",
                 "if the sources were not edited, this is a fault of the cairo target",
             )
-        executions.append(execution)
     return executions
 
 

@@ -101,8 +101,52 @@ class Concat(Moving):
         return np.concatenate(parts, axis=node.attributes["axis"])
 
 
+class Slice(Moving):
+    """Part of the input, by constant starts, ends, axes and steps."""
+
+    def read(self, source: Source, fmt: Format) -> Read:
+        """Start, end and step of each axis of one sample."""
+        if len(source.inputs) != 1 or not {1, 2} <= set(source.constants):
+            raise Unsupported("its starts and ends must be constants")
+        starts, ends = (source.constants[index].tolist() for index in (1, 2))
+        axes = source.constants[3].tolist() if 3 in source.constants else list(range(len(starts)))
+        steps = source.constants[4].tolist() if 4 in source.constants else [1] * len(starts)
+        shape = (1, *source.shapes[0])
+        slices = [[0, size, 1] for size in shape]
+        for axis, *part in zip(axes, starts, ends, steps, strict=True):
+            if axis % len(shape) == 0:
+                raise Unsupported("it takes part of a batch")
+            slices[axis % len(shape)] = list(map(int, part))
+        if any(step < 1 for _, _, step in slices):
+            raise Unsupported("its steps must be positive")
+        return Read({"slices": [list(slice(*one).indices(size)) for one, size in zip(slices, shape, strict=True)][1:]})
+
+    def order(self, node: Node, program: Program) -> NDArray[Any]:
+        """The input's element numbers, sliced."""
+        import numpy as np
+
+        name = node.inputs[0]
+        elements = np.arange(program.size(name)).reshape(program.shapes[name])
+        return elements[tuple(slice(*one) for one in node.attributes["slices"])]
+
+
+class Cast(Moving):
+    """To float, of what is a number of the format here already (ArgMax's positions)."""
+
+    def read(self, source: Source, fmt: Format) -> Read:
+        """Unsupported for anything but floats."""
+        if int(source.attributes["to"]) not in FLOATS:
+            raise Unsupported("it casts to something other than float")
+        return Read()
+
+
+FLOATS = (1, 10, 11)
+"""onnx.TensorProto.FLOAT, FLOAT16 and DOUBLE"""
+
 OPERATIONS = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout"), Moving()),
+    "Slice": Slice(),
+    "Cast": Cast(),
     "Transpose": Transpose(),
     "Concat": Concat(),
 }
