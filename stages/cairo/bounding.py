@@ -19,22 +19,27 @@ def run(program: Program, low: int, high: int) -> dict[str, Interval]:
 
     shape = program.shapes[program.input]
     bounds = {program.input: Interval(np.full(shape, float(low)), np.full(shape, float(high)))}
+    too_large = None
     for node in program.nodes:
         try:
             found = OPERATIONS[node.op].bounds(node, program, [bounds[name] for name in node.inputs])
         except OutOfRange as error:
+            if too_large is not None:
+                break  # what lies behind a node that overflows says no more
             raise StageError(
                 f"node {node.name} ({node.op}) can overflow {program.format.name}: {error}", _remedy(program, error)
             ) from error
-        if found.largest >= program.format.limit:
-            bits = (found.largest >> program.format.fraction).bit_length()
-            raise StageError(
-                f"node {node.name} ({node.op}) can overflow {program.format.name}: its results can reach "
-                f"{found.largest / program.format.one:.6g}, and the format holds numbers below "
-                f"{2**program.format.integer}",
-                f"set quantize.format to FP{bits}x{program.format.fraction}, or train with smaller weights",
-            )
         bounds[node.output] = found
+        if found.largest >= program.format.limit and too_large is None:
+            too_large = node
+    if too_large is not None:
+        reached = bounds[too_large.output].largest / program.format.one
+        bits = max((one.largest >> program.format.fraction).bit_length() for one in bounds.values())
+        raise StageError(
+            f"node {too_large.name} ({too_large.op}) can overflow {program.format.name}: its results can reach "
+            f"{reached:.6g}, and the format holds numbers below {2**program.format.integer}",
+            f"set quantize.format to FP{bits}x{program.format.fraction}, or train with smaller weights",
+        )
     return bounds
 
 

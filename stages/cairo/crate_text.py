@@ -137,7 +137,7 @@ def _function(fmt: Format, name: str) -> tuple[str, set[str]]:
         return sigmoid_text(fmt), {"exp", "ratio"}
     if name == "tanh":
         return hyperbolic_tangent_text(fmt), {"exp", "ratio"}
-    return {"exp": Exponential(fmt), "ln": Logarithm(fmt)}[name].text()
+    return Exponential(fmt).text() if name == "exp" else Logarithm(fmt).text()
 
 
 LEAKY_RELU = """\

@@ -127,7 +127,7 @@ class Row:
         return f"{function}({', '.join(arguments)})"
 
     def finish(self, values: Sequence[str], elements: Sequence[int], width: int) -> None:
-        """End the row: `values` are expressions for the `elements` of the output; shorter rows are filled with zeros."""
+        """End the row: `values` are expressions for `elements` of the output; a shorter row is filled with zeros."""
         filled = [*values, *["0"] * (width - len(values))]
         cells = [f"c{index}: {value}" for index, value in enumerate(filled)]
         parameters = [f"b{box}: Box<@Row{size}>" for box, size in enumerate(self._widths)]

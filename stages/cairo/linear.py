@@ -49,7 +49,8 @@ class Linear:
 
     def mirror(self, x: NDArray[Any]) -> NDArray[Any]:
         """(N, input elements) -> (N, output elements), int64, rescaled."""
-        return (self.sums(x) + (1 << (self.drop - 1))) >> self.drop
+        rescaled: NDArray[Any] = (self.sums(x) + (1 << (self.drop - 1))) >> self.drop
+        return rescaled
 
     def sums(self, x: NDArray[Any]) -> NDArray[Any]:
         """The sums before the rescale: int64 where these hold them, Python's integers where not."""
@@ -62,7 +63,8 @@ class Linear:
         for block, size in zip(self.blocks, largest, strict=True):
             products = _products(block, x, size, wide)
             out[:, block.outputs.ravel()] = products.reshape(len(x), -1)
-        return out + (self.bias.astype(object) if wide else self.bias)
+        whole: NDArray[Any] = out + (self.bias.astype(object) if wide else self.bias)
+        return whole
 
     def interval(self, x: Interval) -> tuple[Interval, int]:
         """Of the rescaled result, and the largest absolute value of a sum, rounding included."""

@@ -10,7 +10,7 @@ from stages.cairo.linear import Block, Linear, packs
 from stages.cairo.slots import Slots
 
 MOST_INLINED = 256
-"""outputs of a layer up to which their sums are taken apart in place, which saves 16 steps a felt and costs 200 felts"""
+"""outputs of a layer up to which sums are taken apart in place, which saves 16 steps a felt and costs 200 felts"""
 MOST_SUMS = 180
 """outputs of one function"""
 MOST_PRODUCTS = 3000

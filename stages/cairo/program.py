@@ -80,7 +80,7 @@ def write(program: Program, folder: Path) -> None:
         "nodes": nodes,
     }
     (folder / PROGRAM).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    np.savez(folder / WEIGHTS, **arrays)
+    np.savez(folder / WEIGHTS, allow_pickle=False, **arrays)
 
 
 def read(folder: Path) -> Program:

@@ -19,7 +19,7 @@ class Ranges:
     low: int
     high: int
     tensors: dict[str, Any]
-    """tensor -> {"proven": [low, high], "seen": [low, high], "error": largest seen against the float model}, as values"""
+    """tensor -> {"proven": [low, high], "seen": [low, high], "error": largest against the float model}, as values"""
     sums: dict[str, Any]
     """node with weights -> {"bits": of its largest sum, with the sign, "slots": sums in one felt}"""
 

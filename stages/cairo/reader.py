@@ -1,4 +1,4 @@
-"""Reads the simplified ONNX model into a `Program`: constants folded in, the batch axis dropped, weights as integers."""
+"""Reads the simplified ONNX model into a `Program`: constants found, the batch axis dropped, weights as integers."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ python prepare_input.py digit.png      # or samples.npz, or --base64 TENSORPROTO
 scarb build
 ```
 
-Recast compiled it with Cairo {version} and ran it on a Cairo VM. The sources keep to what Cairo 2.1 to 2.12 have in common.
+Recast compiled it with Cairo {version} and ran it on a Cairo VM. The sources keep to what Cairo 2.1 to 2.12 have in
+common.
 
 | file | holds |
 |---|---|
@@ -31,22 +32,22 @@ Recast compiled it with Cairo {version} and ran it on a Cairo VM. The sources ke
 | `crates/layerN/src/weights.cairo`, `bias.cairo` | the sums of layer N, with its weights as constants |
 | `crates/{crate}` | the fixed-point functions that the model uses |
 | `crates/tensor` | the rows that tensors are made of |
-| `prepare_input.py` | writes `src/input.cairo`, or call data as JSON with `--output calldata.json`; needs numpy, and pillow for images |
+| `prepare_input.py` | writes `src/input.cairo`, or `--output calldata.json`; needs numpy, for images pillow |
 | `input.json`, `fixed_point.json` | what the input is, as stored and as integers |
 
 ## Numbers
 
-A number v is the felt `round(v * {one})`; negative numbers are the field's (`P - n` stands for `-n`). The output is read
-the same way: {outputs} numbers, in the order of `classes` in `input.json`.
+A number v is the felt `round(v * {one})`; negative numbers are the field's (`P - n` stands for `-n`). The output is
+read the same way: {outputs} numbers, in the order of `classes` in `input.json`.
 
 The model's input is `(stored / {divisor:g} - mean) / std`, with mean {mean} and std {std}. Every number of it must lie
-between {low:g} and {high:g} (raw {raw_low} to {raw_high}); the program checks that and panics otherwise. For inputs in that
-range no sum can overflow: Recast's calibrate stage has proven it.
+between {low:g} and {high:g} (raw {raw_low} to {raw_high}); the program checks that and panics otherwise. For inputs
+in that range no sum can overflow: Recast's calibrate stage has proven it.
 {weights_note}
 ## Sums
 
-Sums of weights and inputs are exact; each is rounded once, to the nearest, ties towards plus infinity. A felt holds the sums
-of several outputs, each in a slot of its own bits, so that one product adds to all of them:
+Sums of weights and inputs are exact; each is rounded once, to the nearest, ties towards plus infinity. A felt holds
+the sums of several outputs, each in a slot of its own bits, so that one product adds to all of them:
 
 | layer | nodes | slots of a felt |
 |---|---|---|
@@ -54,8 +55,8 @@ of several outputs, each in a slot of its own bits, so that one product adds to 
 """
 
 WEIGHTS_NOTE = """
-Weights of {layers} are no constants: they follow the input in the call data, as `weights.json` holds them. Whoever checks a
-proof must compare them, since the program takes any.
+Weights of {layers} are no constants: they follow the input in the call data, as `weights.json` holds them. Whoever
+checks a proof must compare them, since the program takes any.
 """
 
 

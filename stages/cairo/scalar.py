@@ -1,7 +1,8 @@
 """Functions of one number in fixed point, as Cairo and as the same arithmetic on Python's integers.
 
-Exponentials and logarithms are polynomials, evaluated by Horner's rule: a felt holds several products before one must be
-cut back to the working precision, which has four bits more than the format. Coefficients are Chebyshev's, from mpmath.
+Exponentials and logarithms are polynomials, evaluated by Horner's rule: a felt holds several products before one must
+be cut back to the working precision, which has four bits more than the format. Coefficients are Chebyshev's, from
+mpmath.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from stages.cairo.casm import PRIME
 from stages.cairo.fixed_point import Format
 
 WORST_ERRORS = {"exp": 0.54, "ln": 0.86, "sigmoid": 1.0, "tanh": 1.5}
 """of FP16x16, in units of its last bit, and relative to results above 1: exp up to x = 11, ln from 2**-16 to 2**16, the
-others everywhere. A result that is merely rounded is off by 0.5. Measured against Python's math; a test measures them again"""
+others everywhere. A result that is merely rounded is off by 0.5. Measured against Python's math; a test measures them
+again"""
 ROOM = 122
 """bits of a number that is to be cut: the offset that makes it positive takes the next ones"""
 OFFSET = 126
@@ -98,7 +101,7 @@ def _polynomial(kind: str, bits: int) -> Horner:
     """Of the least degree whose error is below 2**-(bits + 1)."""
     import mpmath
 
-    functions: dict[str, Callable[[object], object]] = {
+    functions: dict[str, Callable[[Any], Any]] = {
         "exp2": lambda z: mpmath.power(2, z),
         "ln1p": lambda z: mpmath.log(1 + z),
     }

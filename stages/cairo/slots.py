@@ -1,8 +1,8 @@
 """Several sums in one felt: each has a slot of its own bits, and one multiplication serves them all.
 
-A felt has 251 bits, a sum of FP16x16 products seldom needs more than 45. With weights w0, w1, ... of several outputs for
-one input x, packed as w0 + w1 * 2**s + ..., adding x * packed adds to all sums at once. That is exact in the field as
-long as every sum stays within its slot, which `calibrate` proves. In the end an offset makes all sums positive, the
+A felt has 251 bits, a sum of FP16x16 products seldom needs more than 45. With weights w0, w1, ... of several outputs
+for one input x, packed as w0 + w1 * 2**s + ..., adding x * packed adds to all sums at once. That is exact in the field
+as long as every sum stays within its slot, which `calibrate` proves. In the end an offset makes all sums positive, the
 felt is split into two u128, and the builtin bitwise cuts out each slot without its fraction.
 """
 

@@ -9,7 +9,8 @@ from stages.cairo.slots import Slots
 def text(name: str) -> str:
     """The Cairo of the function `name`: felt -> the first USED slots, each without its DROP lowest bits.
 
-    `split_relu_...` gives zero for negative results; `split_shared_...` is called, and not written in place. It panics for a felt that has no upper half, which bounds exclude.
+    `split_relu_...` gives zero for negative results; `split_shared_...` is called, and not written in place. It panics
+    for a felt that has no upper half, which bounds exclude.
     """
     *kind, width, drop, used = name.removeprefix("split").strip("_").split("_")
     slots, relu = Slots(int(width)), "relu" in kind

@@ -89,8 +89,8 @@ fn next<T>(ref rows: Span<T>) -> Box<@T> {
 """
 
 BIAS = """\
-// What the sums of {name} start with: biases, half a unit for rounding, and an offset that makes every sum positive, for
-// several outputs in one felt, each in a slot of its own bits.
+// What the sums of {name} start with: biases, half a unit for rounding, and an offset that makes every sum positive,
+// for several outputs in one felt, each in a slot of its own bits.
 """
 
 

@@ -124,7 +124,8 @@ def from_base64(text: str) -> Any:
 
 
 def protobuf(data: bytes) -> list[tuple[int, Any]]:
-    fields, at = [], 0
+    fields: list[tuple[int, Any]] = []
+    at = 0
     while at < len(data):
         tag, at = varint(data, at)
         number, wire = tag >> 3, tag & 7

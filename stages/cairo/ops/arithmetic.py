@@ -1,7 +1,7 @@
 """Add, Sub, Mul and Div of two tensors, or of a tensor and a constant, with broadcasting.
 
-Add and Sub are exact. Mul rounds to the nearest, ties towards plus infinity; so does Div by a constant, which multiplies by
-its reciprocal. Div by a tensor rounds ties away from zero.
+Add and Sub are exact. Mul rounds to the nearest, ties towards plus infinity; so does Div by a constant, which
+multiplies by its reciprocal. Div by a tensor rounds ties away from zero.
 """
 
 from __future__ import annotations

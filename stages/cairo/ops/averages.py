@@ -1,7 +1,7 @@
 """AveragePool, GlobalAveragePool, ReduceMean and ReduceSum: sums whose weights are all alike.
 
-Elements are added first, at one step each, and their sum is multiplied once. The weight, 1 / number of elements, has eight
-more fraction bits than the format.
+Elements are added first, at one step each, and their sum is multiplied once. The weight, 1 / number of elements, has
+eight more fraction bits than the format.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from stages.cairo.fixed_point import Format
 from stages.cairo.intervals import Interval
 from stages.cairo.layer import Layer
 from stages.cairo.mirroring import each
-from stages.cairo.operation import OutOfRange, Read, Source
+from stages.cairo.operation import Operation, OutOfRange, Read, Source
 from stages.cairo.ops.pointwise import write_each
 from stages.cairo.program import Node, Program
 from stages.cairo.scalar import LN_BITS, Exponential, Logarithm, hyperbolic_tangent, sigmoid
@@ -81,7 +81,7 @@ class Log(Function):
             raise OutOfRange(f"its inputs can reach {LN_BITS} bits")
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, Operation] = {
     "Exp": Exp("exp", Exponential),
     "Log": Log("ln", Logarithm),
     "Sigmoid": Function("sigmoid", sigmoid),

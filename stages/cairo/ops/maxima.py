@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stages.cairo.fixed_point import Format
 from stages.cairo.intervals import Interval
 from stages.cairo.layer import Layer
-from stages.cairo.operation import Read, Source, Unsupported
+from stages.cairo.operation import Operation, Read, Source, Unsupported
 from stages.cairo.ops.averages import reduced_axes, reduced_lists
 from stages.cairo.ops.windows import read_window, window_elements
 from stages.cairo.program import Node, Program
@@ -138,4 +138,4 @@ class ArgMax:
             row.finish(["i"], [output], 1)
 
 
-OPERATIONS = {"MaxPool": MaxPool(), "ReduceMax": ReduceMax(), "ArgMax": ArgMax()}
+OPERATIONS: dict[str, Operation] = {"MaxPool": MaxPool(), "ReduceMax": ReduceMax(), "ArgMax": ArgMax()}

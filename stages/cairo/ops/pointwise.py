@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stages.cairo.fixed_point import Format
 from stages.cairo.intervals import Interval
 from stages.cairo.layer import Layer
-from stages.cairo.operation import Read, Source, Unsupported
+from stages.cairo.operation import Operation, Read, Source, Unsupported
 from stages.cairo.program import Node, Program
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Relu:
         """max(x, 0)."""
         import numpy as np
 
-        return np.maximum(inputs[0], 0)
+        found: NDArray[Any] = np.maximum(inputs[0], 0)
+        return found
 
     def write(self, node: Node, program: Program, layer: Layer) -> None:
         """One comparison an element, unless the operation before it has already applied it."""
@@ -134,4 +135,4 @@ def _width(layer: Layer, tensor: str) -> int:
     return max(map(len, layer.inputs[tensor].row_lists()))
 
 
-OPERATIONS = {"Relu": Relu(), "LeakyRelu": LeakyRelu(), "Clip": Clip()}
+OPERATIONS: dict[str, Operation] = {"Relu": Relu(), "LeakyRelu": LeakyRelu(), "Clip": Clip()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Softmax:
-    """e**(x - max) over their sum, each rounded; the exponentials and the quotient are those of `stages.cairo.scalar`."""
+    """e**(x - max) over their sum; exponentials and quotient are those of `stages.cairo.scalar`."""
 
     def read(self, source: Source, fmt: Format) -> Read:
         """The axis, of one sample."""
@@ -37,8 +37,8 @@ class Softmax:
     def mirror(self, node: Node, program: Program, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """As the Cairo."""
         powers, total, _ = self._powers(node, program, inputs[0])
-        doubled = 2 * total
-        return (powers * (2 * program.format.one) + total) // doubled
+        quotients: NDArray[Any] = (powers * (2 * program.format.one) + total) // (2 * total)
+        return quotients
 
     def write(self, node: Node, program: Program, layer: Layer) -> None:
         """One row for each run along the axis."""

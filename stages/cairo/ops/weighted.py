@@ -1,4 +1,4 @@
-"""What all operations with constant weights share: they differ only in their list of sums; see `stages.cairo.linear`."""
+"""What all operations with constant weights share: they differ only in their sums; see `stages.cairo.linear`."""
 
 from __future__ import annotations
 

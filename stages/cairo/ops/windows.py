@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_window(source: Source, kernel: Sequence[int]) -> dict[str, Any]:
-    """kernel, strides, dilations, and padding at the beginning of each axis; the end follows from the output's shape."""
+    """kernel, strides, dilations, and padding before each axis; that behind it follows from the output's shape."""
     axes = len(kernel)
     if axes not in (1, 2) or len(source.shapes[0]) != axes + 1:
         raise Unsupported(f"its window has {axes} axes; 1 and 2 are possible")

@@ -81,7 +81,9 @@ def _shape(rng: Generator) -> list[int]:
 def gemm(g: Graph, rng: Generator) -> str:
     taps, rows = _size(rng, 12), _size(rng, 9)
     transposed = int(rng.integers(2))
-    weight = rng.normal(size=(rows, taps) if transposed else (taps, rows)) * (rng.random((rows, taps) if transposed else (taps, rows)) > 0.3)
+    weight = rng.normal(size=(rows, taps) if transposed else (taps, rows)) * (
+        rng.random((rows, taps) if transposed else (taps, rows)) > 0.3
+    )
     inputs = [g.branch([taps]), g.weight(weight)]
     if rng.integers(2):
         inputs.append(g.weight(rng.normal(size=rows)))
@@ -179,7 +181,11 @@ def _pair(op: str) -> Callable[[Graph, Generator], str]:
             other = [1] * (len(shape) - len(other)) + other
             b = g.branch(other, 40)
             # a divisor must not reach zero
-            b = g.node("Add", [b, g.weight(np.float32(rng.choice([-1, 1]) * rng.uniform(2.2, 4)))]) if op == "Div" else b
+            b = (
+                g.node("Add", [b, g.weight(np.float32(rng.choice([-1, 1]) * rng.uniform(2.2, 4)))])
+                if op == "Div"
+                else b
+            )
         return g.node(op, [a, b])
 
     return case
@@ -198,7 +204,9 @@ def argmax(g: Graph, rng: Generator) -> str:
     import onnx
 
     shape = _shape(rng)
-    found = g.node("ArgMax", [g.branch(shape)], axis=int(rng.integers(1, len(shape) + 1)), keepdims=int(rng.integers(2)))
+    found = g.node(
+        "ArgMax", [g.branch(shape)], axis=int(rng.integers(1, len(shape) + 1)), keepdims=int(rng.integers(2))
+    )
     return g.node("Cast", [found], to=onnx.TensorProto.FLOAT)
 
 

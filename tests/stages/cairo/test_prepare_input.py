@@ -81,9 +81,7 @@ def test_the_cairo_file_it_writes_is_the_one_emit_writes(folder: Path) -> None:
         (np.full((1, 8, 8), "a"), [], "not numbers"),
     ],
 )
-def test_bad_samples_are_refused(
-    folder: Path, tmp_path: Path, sample: Any, arguments: list[str], message: str
-) -> None:
+def test_bad_samples_are_refused(folder: Path, tmp_path: Path, sample: Any, arguments: list[str], message: str) -> None:
     np.save(tmp_path / "bad.npy", sample)
     done = prepare(folder, tmp_path / "bad.npy", *arguments, "--output", tmp_path / "out.json")
     assert done.returncode == 1

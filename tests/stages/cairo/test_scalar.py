@@ -14,9 +14,7 @@ FP16 = parse_format("FP16x16")
 
 def worst(fmt: Format, function: Callable[[int], int], exact: Callable[[float], float], raws: Iterable[int]) -> float:
     """The largest error in units of the last bit; above 1 relative to the result."""
-    return max(
-        abs(function(raw) - exact(raw / fmt.one) * fmt.one) / max(1.0, exact(raw / fmt.one)) for raw in raws
-    )
+    return max(abs(function(raw) - exact(raw / fmt.one) * fmt.one) / max(1.0, exact(raw / fmt.one)) for raw in raws)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
 # environment: cairo
 from __future__ import annotations
 
-import base64
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ from pydantic import ValidationError
 from stages import onnx_files
 from stages.base import StageError
 from stages.cairo import calibrate, emit, program, quantize, ranges, verify
-from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents, initializer, model, write_data, write_export
+from tests.stages.onnx_models import Workplace, cnn, contents, initializer, model, write_data, write_export
 
 ROOT = Path(__file__).resolve().parents[3]
 VM = {"vm": ROOT / "stages" / "cairo" / "vm"}
@@ -93,7 +90,7 @@ def test_a_changed_weight_is_caught(whole: tuple[Path, dict[str, Any]], tmp_path
     work = again(whole, tmp_path)
     path = work.root / "emit/crates/layer2/src/bias.cairo"
     text = path.read_text()
-    path.write_text(re.sub(r"(0x[0-9a-f]+)[0-9a-f];", r"\g<1>0;", text.replace("0000;", "ffff;"), count=1))
+    path.write_text(text.replace("08000;", "28000;"))  # the first output's bias, two units more
     assert path.read_text() != text
     with pytest.raises(StageError, match=r"the Cairo program and the mirror differ on test sample 0: output \d of 4"):
         verified(work)
@@ -125,7 +122,7 @@ def test_samples_beyond_the_range_are_refused(whole: tuple[Path, dict[str, Any]]
 
 @pytest.mark.parametrize("name", ["FP16", "FP3x16", "FP41x8", "FP16x40", "FP33x32", "fp16x16"])
 def test_a_format_that_does_not_exist_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="must be FP|needs 4 to 40 bits"):
+    with pytest.raises(ValidationError, match=r"must be FP|needs 4 to 40 bits"):
         quantize.QuantizeParams(format=name)
 
 
@@ -150,20 +147,17 @@ def test_a_weight_beyond_the_format_is_refused(tmp_path: Path) -> None:
 def test_an_overflow_is_caught_and_the_format_that_is_named_holds(tmp_path: Path) -> None:
     work = workplace(tmp_path, dense(9.0, layers=3))
     work.run(quantize.STAGE, "quantize")
-    work.run(calibrate.STAGE, "calibrate")
-    low = Workplace(tmp_path)
-    low.run(quantize.STAGE, "quantize8", format="FP8x23")
-    shutil.rmtree(tmp_path / "quantize")
-    (tmp_path / "quantize8").rename(tmp_path / "quantize")
-    with pytest.raises(StageError, match=r"node dense0 \(MatMul\) can overflow FP8x23: its results can reach \d+") as no:
-        low.run(calibrate.STAGE, "refused")
-    named = re.search(r"FP\d+x23", no.value.remedy)
+    with pytest.raises(
+        StageError, match=r"node dense2 \(MatMul\) can overflow FP16x16: its results can reach 746496, .* below 65536"
+    ) as no:
+        work.run(calibrate.STAGE, "refused")
+    named = re.search(r"FP\d+x16", no.value.remedy)
     assert named
-    low.run(quantize.STAGE, "wide", format=named[0])
+    assert named[0] == "FP20x16"
     shutil.rmtree(tmp_path / "quantize")
-    (tmp_path / "wide").rename(tmp_path / "quantize")
-    with pytest.raises(StageError, match=r"node dense1 "):  # the first now holds
-        low.run(calibrate.STAGE, "refused again")
+    shutil.rmtree(tmp_path / "quantize.scratch")
+    work.run(quantize.STAGE, "quantize", format=named[0])
+    assert work.run(calibrate.STAGE, "calibrate")["widest_sum_bits"] > 36
 
 
 def test_a_sum_longer_than_an_accumulator_is_caught(tmp_path: Path) -> None:
@@ -207,7 +201,9 @@ def test_a_program_beyond_the_bytecode_limit_is_refused(whole: tuple[Path, dict[
         node("MatMul", ["flat", "big"], ["wide"], "big"),
         node("MatMul", ["wide", "small"], ["scores"], "small"),
     ]
-    work = workplace(tmp_path, model(nodes, [initializer("big", big), initializer("small", big[:, :4].repeat(7, 0)[:400])]))
+    work = workplace(
+        tmp_path, model(nodes, [initializer("big", big), initializer("small", big[:, :4].repeat(7, 0)[:400])])
+    )
     work.run(quantize.STAGE, "quantize")
     work.run(calibrate.STAGE, "calibrate")
     with pytest.raises(StageError, match="felts of bytecode even with its weights in the call data"):
