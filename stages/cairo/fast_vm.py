@@ -1,6 +1,6 @@
 """The project's own Cairo VM, in C (stages/cairo/vm): some hundred times as fast as StarkWare's, and equal to it.
 
-It knows what our emitted programs use: the builtins range_check and bitwise, and five hints. Its tests compare every
+It knows what our emitted programs use: the builtins range_check and bitwise, and seven hints. Its tests compare every
 cell of memory with StarkWare's VM. A run is a process of its own, so that no fault of it can take a stage along.
 """
 

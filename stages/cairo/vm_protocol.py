@@ -20,9 +20,11 @@ HINTS = {
     "TestLessThanOrEqual": ("lhs", "rhs", "dst"),
     "DivMod": ("lhs", "rhs", "quotient", "remainder"),
     "WideMul128": ("lhs", "rhs", "high", "low"),
+    "AllocConstantSize": ("size", "dst"),
+    "LinearSplit": ("value", "scalar", "max_x", "x", "y"),
 }
 """the compiler's name -> its operands in our order; in the order of `hint_kind` in vm/hints.h"""
-OPERANDS = 4
+OPERANDS = 5
 WORDS_AFTER = 2
 """that Starknet lays after a program; one of them is run"""
 CELL, DOUBLE, IMMEDIATE, SUM, PRODUCT = range(5)
