@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from stages.cairo.layer import Layer
 
-PRODUCT, LOAD, SPLIT, CALL, INPUT, OTHER = 3, 1, 16, 8, 80, 12
-"""felts of a product with its addition, a load, a sum's share of a split, a call, a cell of an input row, any other line"""
+PRODUCT, LOAD, SPLIT, SHARED, COMPARISON, CALL, INPUT, OTHER = 3, 1, 36, 22, 50, 8, 80, 12
+"""felts of a product with its addition, a load, a sum's share of a split, a split that is called, a comparison, a call, a
+cell of an input row, any other line"""
 BASE = 3000
 """felts of what every program has: the contract around it, exponential and logarithm"""
 
@@ -23,8 +24,12 @@ def of_layer(layer: Layer) -> int:
                 size += PRODUCT
             elif "= *r" in line:
                 size += LOAD
+            elif "split_shared" in line:
+                size += SHARED
             elif "split" in line:
                 size += SPLIT * (line.count(",") + 1)
+            elif "imum(" in line:
+                size += COMPARISON
             elif "append" in line:
                 size += line.count(",") + 1
                 size += OTHER * line.count("(")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from stages.cairo import split_text
 from stages.cairo.fixed_point import Format
-from stages.cairo.scalar import Exponential, Logarithm, shift_text
+from stages.cairo.scalar import Exponential, Logarithm, hyperbolic_tangent_text, shift_text, sigmoid_text
 
 HEAD = """\
 // {name}: a number v is the felt v * 2^{fraction}; negative ones are the field's. Written by Recast for this model.
@@ -90,8 +90,24 @@ fn ratio(a: felt252, b: felt252) -> felt252 {
     }
 }
 """,
+    "divide": """\
+// a / b, rounded to the nearest integer, ties away from zero.
+fn divide(a: felt252, b: felt252) -> felt252 {
+    match u128s_from_felt252(b) {
+        U128sFromFelt252Result::Narrow(_) => over(a, b),
+        U128sFromFelt252Result::Wide((_, _)) => over(0 - a, 0 - b),
+    }
 }
-NEEDS = {"ratio": {"low"}}
+
+fn over(a: felt252, b: felt252) -> felt252 {
+    match u128s_from_felt252(a) {
+        U128sFromFelt252Result::Narrow(_) => ratio(a, b),
+        U128sFromFelt252Result::Wide((_, _)) => 0 - ratio(0 - a, b),
+    }
+}
+""",
+}
+NEEDS = {"ratio": {"low"}, "divide": {"ratio"}}
 
 
 def text(fmt: Format, names: Iterable[str]) -> str:
@@ -115,4 +131,21 @@ def _function(fmt: Format, name: str) -> tuple[str, set[str]]:
         return split_text.text(name), {"halves"}
     if name.startswith("shift_"):
         return shift_text(int(name.removeprefix("shift_"))), {"low"}
+    if name == "leaky_relu":
+        return LEAKY_RELU.format(shift=f"shift_{fmt.fraction}"), {f"shift_{fmt.fraction}"}
+    if name == "sigmoid":
+        return sigmoid_text(fmt), {"exp", "ratio"}
+    if name == "tanh":
+        return hyperbolic_tangent_text(fmt), {"exp", "ratio"}
     return {"exp": Exponential(fmt), "ln": Logarithm(fmt)}[name].text()
+
+
+LEAKY_RELU = """\
+#[inline(always)]
+fn leaky_relu(x: felt252, slope: felt252) -> felt252 {{
+    match u128s_from_felt252(x) {{
+        U128sFromFelt252Result::Narrow(_) => x,
+        U128sFromFelt252Result::Wide((_, _)) => {shift}(x * slope),
+    }}
+}}
+"""

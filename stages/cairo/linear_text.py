@@ -9,7 +9,9 @@ from stages.cairo.layer import Layer, Row
 from stages.cairo.linear import Block, Linear, packs
 from stages.cairo.slots import Slots
 
-MOST_SUMS = 48
+MOST_INLINED = 256
+"""outputs of a layer up to which their sums are taken apart in place, which saves 16 steps a felt and costs 200 felts"""
+MOST_SUMS = 180
 """outputs of one function"""
 MOST_PRODUCTS = 3000
 """packed products in one function; the compiler's time grows faster than a function"""
@@ -127,7 +129,8 @@ def _finish(
     elements: list[int] = []
     for number, felt in enumerate(felts):
         outputs = [f"y{len(values) + index}" for index in range(len(felt))]
-        function = splitter(slots, linear.drop, len(felt), activation)
+        shared = len(linear.bias) > MOST_INLINED
+        function = splitter(slots, linear.drop, len(felt), activation, shared)
         pattern = f"({', '.join(outputs)})" if len(outputs) > 1 else outputs[0]
         row.line(f"let {pattern} = {row.call(function, f'a{number}')};")
         values += outputs
@@ -144,9 +147,10 @@ def _start(linear: Linear, block: Block, felt: Sequence[tuple[int, int]], slots:
     return slots.pack(starts)
 
 
-def splitter(slots: Slots, drop: int, used: int, activation: str) -> str:
+def splitter(slots: Slots, drop: int, used: int, activation: str, shared: bool) -> str:
     """Name of the fixed-point crate's function that takes sums out of a felt; see `stages.cairo.split_text`."""
-    return f"split{'_' + activation if activation else ''}_{slots.width}_{drop}_{used}"
+    kind = f"{'_shared' if shared else ''}{'_' + activation if activation else ''}"
+    return f"split{kind}_{slots.width}_{drop}_{used}"
 
 
 def _literal(number: int) -> str:

@@ -25,6 +25,17 @@ def shifted(number: int, bits: int) -> int:
     return (number + (1 << (bits - 1))) >> bits
 
 
+def ratio(a: int, b: int) -> int:
+    """a / b for a >= 0 and b > 0, rounded to the nearest, ties up."""
+    return (2 * a + b) // (2 * b)
+
+
+def divided(a: int, b: int) -> int:
+    """a / b for b != 0, rounded to the nearest, ties away from zero."""
+    size = ratio(abs(a), abs(b))
+    return size if (a < 0) == (b < 0) else -size
+
+
 def shift_text(bits: int) -> str:
     """`shift_BITS(x)`: the same for a felt of absolute value below 2**126."""
     mask = (1 << 128) - (1 << bits)
@@ -227,3 +238,60 @@ class Logarithm:
         body = "\n".join(f"    {line}" for line in lines)
         text = f"// ln x for x > 0: x is raised to {LN_BITS} bits, which k counts.\nfn ln(x: felt252) -> felt252 {{\n"
         return f"{text}{body}\n}}\n", {*needs, f"shift_{work - self.fmt.fraction}", "low"}
+
+
+def sigmoid(fmt: Format) -> Callable[[int], int]:
+    """raw x -> raw 1 / (1 + e**-x), rounded: from e**-|x|, so that nothing grows."""
+    power = Exponential(fmt)
+
+    def value(x: int) -> int:
+        e = power(-abs(x))
+        return ratio((fmt.one if x >= 0 else e) << fmt.fraction, fmt.one + e)
+
+    return value
+
+
+def sigmoid_text(fmt: Format) -> str:
+    """`sigmoid(x)`."""
+    return f"""\
+// 1 / (1 + e^-x), from e^-|x|.
+fn sigmoid(x: felt252) -> felt252 {{
+    match u128s_from_felt252(x) {{
+        U128sFromFelt252Result::Narrow(_) => ratio({fmt.one << fmt.fraction:#x}, {fmt.one:#x} + exp(0 - x)),
+        U128sFromFelt252Result::Wide((_, _)) => {{
+            let e = exp(x);
+            ratio(e * {fmt.one:#x}, {fmt.one:#x} + e)
+        }},
+    }}
+}}
+"""
+
+
+def hyperbolic_tangent(fmt: Format) -> Callable[[int], int]:
+    """raw x -> raw tanh x = (1 - e**-2|x|) / (1 + e**-2|x|) with the sign of x, rounded, ties away from zero."""
+    power = Exponential(fmt)
+
+    def value(x: int) -> int:
+        e = power(-2 * abs(x))
+        size = ratio((fmt.one - e) << fmt.fraction, fmt.one + e)
+        return size if x >= 0 else -size
+
+    return value
+
+
+def hyperbolic_tangent_text(fmt: Format) -> str:
+    """`tanh(x)`."""
+    return f"""\
+// The tangent of a number that is not negative, from e^-2x.
+fn upper_tanh(x: felt252) -> felt252 {{
+    let e = exp(0 - x - x);
+    ratio(({fmt.one:#x} - e) * {fmt.one:#x}, {fmt.one:#x} + e)
+}}
+
+fn tanh(x: felt252) -> felt252 {{
+    match u128s_from_felt252(x) {{
+        U128sFromFelt252Result::Narrow(_) => upper_tanh(x),
+        U128sFromFelt252Result::Wide((_, _)) => 0 - upper_tanh(0 - x),
+    }}
+}}
+"""

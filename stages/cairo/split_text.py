@@ -9,10 +9,11 @@ from stages.cairo.slots import Slots
 def text(name: str) -> str:
     """The Cairo of the function `name`: felt -> the first USED slots, each without its DROP lowest bits.
 
-    `split_relu_...` gives zero for negative results. It panics for a felt that has no upper half, which bounds exclude.
+    `split_relu_...` gives zero for negative results; `split_shared_...` is called, and not written in place. It panics for a felt that has no upper half, which bounds exclude.
     """
     *kind, width, drop, used = name.removeprefix("split").strip("_").split("_")
     slots, relu = Slots(int(width)), "relu" in kind
+    inline = "never" if "shared" in kind else "always"
     dropped, count = int(drop), int(used)
     lines = []
     for slot in range(count):
@@ -36,7 +37,7 @@ def text(name: str) -> str:
     kinds = f"({', '.join(['felt252'] * count)})" if count > 1 else "felt252"
     body = "\n".join(f"    {line}" for line in [*lines, given])
     return f"""\
-#[inline(always)]
+#[inline({inline})]
 fn {name}(sums: felt252) -> {kinds} {{
     let (high, low) = halves(sums);
 {body}

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from stages.cairo.operation import Operation
-from stages.cairo.ops import averages, convolution, dense, maxima, pointwise, softmax, views
+from stages.cairo.ops import (
+    arithmetic,
+    averages,
+    convolution,
+    dense,
+    functions,
+    maxima,
+    normalisation,
+    pointwise,
+    softmax,
+    views,
+)
 
 OPERATIONS: dict[str, Operation] = {
+    **arithmetic.OPERATIONS,
     **averages.OPERATIONS,
     **convolution.OPERATIONS,
     **dense.OPERATIONS,
+    **functions.OPERATIONS,
     **maxima.OPERATIONS,
+    **normalisation.OPERATIONS,
     **pointwise.OPERATIONS,
     **softmax.OPERATIONS,
     **views.OPERATIONS,
