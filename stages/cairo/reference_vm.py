@@ -40,10 +40,11 @@ def run(casm: Casm, calldata: Sequence[int]) -> Execution:
     )
 
 
-def call(casm: Casm, calldata: Sequence[int]) -> Any:
+def call(casm: Casm, calldata: Sequence[int], most_steps: int | None = None) -> Any:
     """Call the entry point with felts: StarkWare's runner after the run, with its registers, trace and memory."""
     _mend_dataclasses()
     from starkware.cairo.common.cairo_function_runner import CairoFunctionRunner
+    from starkware.cairo.lang.vm.utils import RunResources
 
     unknown = set(casm.builtins) - set(BUILTINS)
     if unknown:
@@ -59,6 +60,7 @@ def call(casm: Casm, calldata: Sequence[int]) -> Any:
         casm.entry_point,
         *arguments,
         hint_locals={"syscall_handler": None},
+        run_resources=RunResources(n_steps=most_steps),
         verify_secure=True,
         program_segment_size=len(casm.bytecode) + 2,
         allow_tmp_segments=True,

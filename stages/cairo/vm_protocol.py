@@ -184,5 +184,7 @@ def _pack(
     immediate: int = 0,
 ) -> bytes:
     of_fp_a, of_fp_b = (int(cell is not None and cell["register"] == "FP") for cell in (a, b))
-    head = struct.pack("<QQqQQq", kind, of_fp_a, a["offset"] if a else 0, b is not None, of_fp_b, b["offset"] if b else offset)
+    head = struct.pack(
+        "<QQqQQq", kind, of_fp_a, a["offset"] if a else 0, b is not None, of_fp_b, b["offset"] if b else offset
+    )
     return head + immediate.to_bytes(32, "little")

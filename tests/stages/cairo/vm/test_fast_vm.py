@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,8 +38,13 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Casm, list[str]]
 def same(vm: Path, casm: Casm, calldata: list[int]) -> Finished:
     """Run on both; asserts that everything is equal, and gives what ours says."""
     (ours,) = fast_vm.outcomes(vm, casm, [calldata], want_memory=True)
-    theirs = reference_vm.call(casm, calldata)
     assert isinstance(ours, Finished), ours
+    compare(casm, ours, reference_vm.call(casm, calldata))
+    return ours
+
+
+def compare(casm: Casm, ours: Finished, theirs: Any) -> None:
+    """Every cell of memory, segment by segment in the order they were added; steps, builtins and result."""
     segments = {0: 0, 1: 1}
     bases = reference_vm.builtin_bases(casm, theirs)
     segments |= {base.segment_index: 2 + index for index, base in enumerate(bases)}
@@ -63,7 +70,6 @@ def same(vm: Path, casm: Casm, calldata: list[int]) -> Finished:
     assert (ours.range_checks, 5 * ours.bitwise) == (used["range_check"], used["bitwise"])
     assert ours.panicked == bool(failed)
     assert ours.result == tuple(theirs.vm_memory[start + index] for index in range(end - start))
-    return ours
 
 
 CASES = [
@@ -132,7 +138,9 @@ def test_equals_starkwares_vm_on_random_inputs(vm: Path, compiled: tuple[Casm, l
     generator = random.Random(0)
     panics = 0
     for _ in range(150):
-        values = (generator.choice((*programs.EDGES, generator.randrange(20), generator.randrange(PRIME))) for _ in "123")
+        values = (
+            generator.choice((*programs.EDGES, generator.randrange(20), generator.randrange(PRIME))) for _ in "123"
+        )
         number = generator.choice([index for index, name in enumerate(names) if name != "recursion"])
         panics += same(vm, casm, [number, *values]).panicked
     assert 10 < panics < 140
@@ -145,7 +153,10 @@ def test_field_arithmetic_is_that_of_integers(tmp_path: Path, count: int) -> Non
 
     def felt() -> int:
         near = generator.choice(programs.EDGES) + generator.randrange(-3, 4)
-        return generator.choice((near, generator.randrange(PRIME), generator.getrandbits(generator.randrange(252)))) % PRIME
+        return (
+            generator.choice((near, generator.randrange(PRIME), generator.getrandbits(generator.randrange(252))))
+            % PRIME
+        )
 
     pairs = [(a, b) for a in programs.EDGES for b in programs.EDGES]
     pairs += [(felt(), felt()) for _ in range(count - len(pairs))]
@@ -159,3 +170,86 @@ def test_field_arithmetic_is_that_of_integers(tmp_path: Path, count: int) -> Non
         if b:
             assert (quotient, remainder) == divmod(a, b), (a, b)
             assert ratio < PRIME and ratio * b % PRIME == a, (a, b)
+
+
+@pytest.mark.slow
+def test_damaged_programs_fail_on_both_or_do_the_same(vm: Path, compiled: tuple[Casm, list[str]]) -> None:
+    """One bit, offset or immediate is changed in an instruction that runs."""
+    casm, names = compiled
+    generator = random.Random(2)
+    failures = 0
+    for _ in range(120):
+        name, data = generator.choice(CASES[2:13])
+        calldata = [names.index(name), *data]
+        (whole,) = fast_vm.outcomes(vm, casm, [calldata])
+        assert isinstance(whole, Finished)
+        at = generator.choice([pc for pc in whole.steps_at if pc + 1 < len(casm.bytecode)])
+        words = list(casm.bytecode)
+        kind = generator.randrange(3)
+        if kind == 0:
+            words[at] ^= 1 << generator.randrange(63)
+        elif kind == 1:
+            words[at] ^= (words[at] ^ (words[at] + generator.choice((-2, -1, 1, 2)))) & 0xFFFF
+        else:
+            words[at + 1] = (words[at + 1] + generator.choice((-2, -1, 1, 2, PRIME // 2))) % PRIME
+        damaged = replace(casm, bytecode=tuple(words))
+        (ours,) = fast_vm.outcomes(vm, damaged, [calldata], most_steps=3000, want_memory=True)
+        try:
+            theirs = reference_vm.call(damaged, calldata, most_steps=3000)
+        except Exception:  # a fault shows as whatever exception Python meets first
+            assert isinstance(ours, Failure), ours
+            failures += 1
+            continue
+        if isinstance(ours, Finished):
+            compare(damaged, ours, theirs)
+        else:  # ours looks at what is returned as well, after the last step
+            assert ours.steps == theirs.vm.current_step, ours
+    assert 10 < failures < 110
+
+
+CONSTANT = 0x480680017FFF8000  # [ap] = the immediate that follows, ap++
+RANGE_CHECK = 0x400280007FF97FFF  # [ap - 1] = [[fp - 7]], the first cell of range_check
+HERE = 0x400680017FFF8000  # [ap] = the immediate that follows
+FOLLOW = 0x480280007FFF8000  # [ap] = [[ap - 1]], ap++
+JUMP = 0x10780017FFF7FFF  # jmp rel, by the immediate that follows
+RETURN = 0x208B7FFF7FFF7FFE
+ALLOCATE = {0: [{"AllocSegment": {"dst": {"register": "AP", "offset": -1}}}]}
+PYTHONIC = {0: ["memory[ap - 1] = segments.add()"]}
+
+FAULTS = [
+    ([CONSTANT, 2**128, RANGE_CHECK], {}, "range check 0 is for 0x.*, which is not below 2.128"),
+    ([HERE, 1, HERE, 2], {}, "an assertion fails: 1 is not 2"),
+    ([HERE, 1], ALLOCATE, "cell 1:6 holds .*, and .* is written to it"),
+    ([CONSTANT, 5, FOLLOW], {}, "is no pointer|never written"),
+    ([JUMP, 0], {}, "the program has not ended after 1000 steps"),
+    ([JUMP, 100], {}, "the program counter leaves the program"),
+    ([JUMP, PRIME - 1], {}, "out of its segment"),
+    ([CONSTANT, 5, 2**63], {}, "is no instruction"),
+    ([CONSTANT, 5, PRIME - 1], {}, "is no instruction"),
+]
+
+
+@pytest.mark.parametrize(("words", "hints", "reason"), FAULTS)
+def test_a_fault_stops_both(vm: Path, words: list[int], hints: dict[int, Any], reason: str) -> None:
+    casm = Casm(tuple(words), hints, PYTHONIC if hints else {}, 0, ("range_check",), {0: "the function"}, 0)
+    with pytest.raises(StageError, match=f"stops at instruction \\d+ in the function, after \\d+ steps: .*({reason})"):
+        fast_vm.run_each(vm, casm, [[]], most_steps=1000)
+    with pytest.raises(Exception):  # noqa: B017 - whatever Python meets first
+        reference_vm.call(casm, [], most_steps=1000)
+
+
+def test_refuses_what_it_does_not_know_by_name(vm: Path) -> None:
+    plain = Casm((RETURN,), {}, {}, 0, ("range_check",), {0: "f"}, 0)
+    root = {"SquareRoot": {"value": {"Immediate": "0x4"}, "dst": {"register": "AP", "offset": 0}}}
+    with pytest.raises(StageError, match="the hint SquareRoot at 0"):
+        fast_vm.run(vm, replace(plain, hints={0: [root]}), [])
+    with pytest.raises(StageError, match="the builtin pedersen"):
+        fast_vm.run(vm, replace(plain, builtins=("pedersen", "range_check")), [])
+
+
+def test_a_folder_without_the_vm_and_c_that_does_not_compile_are_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="holds no C files"):
+        fast_vm.build(tmp_path, tmp_path / "built")
+    (tmp_path / "main.c").write_text("int main(void) { return x; }\n", encoding="utf-8")
+    with pytest.raises(StageError, match=r"main\.c:1:.*undeclared"):
+        fast_vm.build(tmp_path, tmp_path / "built")
