@@ -1,11 +1,12 @@
 """The project's own Cairo VM, in C (stages/cairo/vm): some hundred times as fast as StarkWare's, and equal to it.
 
-It knows what our emitted programs use: the builtins range_check and bitwise, and five hints. Its tests compare every
+It knows what our emitted programs use: the builtins range_check and bitwise, and seven hints. Its tests compare every
 cell of memory with StarkWare's VM. A run is a process of its own, so that no fault of it can take a stage along.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,28 +24,32 @@ MOST_STEPS = 1_000_000_000
 
 def build(source: Path, scratch: Path) -> Path:
     """Compile the C files of the folder `source` with zig; the program lies in `scratch`, with zig's cache."""
-    import ziglang
-
-    scratch.mkdir(parents=True, exist_ok=True)
-    program, cache = scratch / PROGRAM, scratch / "zig"
-    zig = Path(ziglang.__file__).parent / "zig"
     files = sorted(source.glob("*.c"))
     if not files:
         raise StageError(f"{source} holds no C files", "the Cairo VM is in stages/cairo/vm")
-    command = [zig, "cc", "-std=c11", "-O2", "-fno-sanitize=undefined", "-Wall", "-Wextra", "-Werror", "-o", program]
+    return compile_c(files, scratch / PROGRAM)
+
+
+def compile_c(files: Sequence[Path], program: Path) -> Path:
+    """Compile C files to `program`, with zig's cache beside it; StageError with the first error."""
+    import ziglang
+
+    program.parent.mkdir(parents=True, exist_ok=True)
+    command = [Path(ziglang.__file__).parent / "zig", "cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"]
+    cache = str(program.parent / "zig")
     done = subprocess.run(
-        [*map(str, command), *map(str, files)],
+        [*map(str, command), *map(str, files), "-o", str(program)],
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
-        env={"PATH": "/usr/bin:/bin", "ZIG_LOCAL_CACHE_DIR": str(cache), "ZIG_GLOBAL_CACHE_DIR": str(cache)},
+        env={**os.environ, "ZIG_LOCAL_CACHE_DIR": cache, "ZIG_GLOBAL_CACHE_DIR": cache},
     )
     # the compiler's own words belong in the stage's log
     sys.stderr.write(done.stdout + done.stderr)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error:" in line), "no message")
-        raise StageError(f"the Cairo VM does not compile: {Path(first).name}", f"mend {source.name}, or see the log")
+        raise StageError(f"{program.name} does not compile: {Path(first).name}", "see the log; mend stages/cairo/vm")
     return program
 
 

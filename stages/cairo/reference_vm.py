@@ -21,34 +21,14 @@ BUILTINS = ("range_check", "bitwise")
 
 def run(casm: Casm, calldata: Sequence[int]) -> Execution:
     """Call the entry point with felts; StageError if it panics, with the text of the panic."""
-    _mend_dataclasses()
-    from starkware.cairo.common.cairo_function_runner import CairoFunctionRunner
-
-    unknown = set(casm.builtins) - set(BUILTINS)
-    if unknown:
-        raise StageError(f"the program needs the builtin {min(unknown)}", "this is a fault of the cairo target")
-    runner = CairoFunctionRunner(program=_program(casm), layout="starknet")
-    pointers = {"range_check": runner.range_check_builtin.base, "bitwise": runner.bitwise_builtin.base}
-    system = runner.segments.add()
-    costs = runner.segments.gen_arg([0] * 5)
-    # after the program a `ret`, and the pointer to the costs of builtins, where the compiled code looks for it
-    runner.load_data(runner.program_base + len(casm.bytecode), [0x208B7FFF7FFF7FFE, costs])
-    data = runner.segments.gen_arg([felt % PRIME for felt in calldata])
-    arguments = [*(pointers[name] for name in casm.builtins), GAS, system, data, data + len(calldata)]
-    runner.run_from_entrypoint(
-        casm.entry_point,
-        *arguments,
-        hint_locals={"syscall_handler": None},
-        verify_secure=True,
-        program_segment_size=len(casm.bytecode) + 2,
-        allow_tmp_segments=True,
-    )
+    runner = call(casm, calldata)
     *ends, _, _, failed, start, end = runner.get_return_values(len(casm.builtins) + 5)
     memory = runner.vm_memory
     values = [memory[start + index] for index in range(end - start)]
     if failed:
         raise StageError(f"the program panics: {', '.join(map(panic_text, values))}", "see the emitted README.md")
-    used = {name: end - pointers[name] for name, end in zip(casm.builtins, ends, strict=True)}
+    bases = builtin_bases(casm, runner)
+    used = {name: end - base for name, base, end in zip(casm.builtins, bases, ends, strict=True)}
     trace = Counter(entry.pc.offset for entry in runner.vm.trace if entry.pc.segment_index == 0)
     return Execution(
         result=tuple(values[1:]),  # the first is the array's length
@@ -58,6 +38,40 @@ def run(casm: Casm, calldata: Sequence[int]) -> Execution:
         bitwise=used.get("bitwise", 0) // 5,  # cells of one use
         steps_at=dict(trace),
     )
+
+
+def call(casm: Casm, calldata: Sequence[int], most_steps: int | None = None) -> Any:
+    """Call the entry point with felts: StarkWare's runner after the run, with its registers, trace and memory."""
+    _mend_dataclasses()
+    from starkware.cairo.common.cairo_function_runner import CairoFunctionRunner
+    from starkware.cairo.lang.vm.utils import RunResources
+
+    unknown = set(casm.builtins) - set(BUILTINS)
+    if unknown:
+        raise StageError(f"the program needs the builtin {min(unknown)}", "this is a fault of the cairo target")
+    runner = CairoFunctionRunner(program=_program(casm), layout="starknet")
+    system = runner.segments.add()
+    costs = runner.segments.gen_arg([0] * 5)
+    # after the program a `ret`, and the pointer to the costs of builtins, where the compiled code looks for it
+    runner.load_data(runner.program_base + len(casm.bytecode), [0x208B7FFF7FFF7FFE, costs])
+    data = runner.segments.gen_arg([felt % PRIME for felt in calldata])
+    arguments = [*builtin_bases(casm, runner), GAS, system, data, data + len(calldata)]
+    runner.run_from_entrypoint(
+        casm.entry_point,
+        *arguments,
+        hint_locals={"syscall_handler": None},
+        run_resources=RunResources(n_steps=most_steps),
+        verify_secure=True,
+        program_segment_size=len(casm.bytecode) + 2,
+        allow_tmp_segments=True,
+    )
+    return runner
+
+
+def builtin_bases(casm: Casm, runner: Any) -> list[Any]:
+    """Where the segment of each builtin begins, in the entry point's order."""
+    bases = {"range_check": runner.range_check_builtin.base, "bitwise": runner.bitwise_builtin.base}
+    return [bases[name] for name in casm.builtins]
 
 
 def panic_text(felt: int) -> str:

@@ -20,9 +20,11 @@ HINTS = {
     "TestLessThanOrEqual": ("lhs", "rhs", "dst"),
     "DivMod": ("lhs", "rhs", "quotient", "remainder"),
     "WideMul128": ("lhs", "rhs", "high", "low"),
+    "AllocConstantSize": ("size", "dst"),
+    "LinearSplit": ("value", "scalar", "max_x", "x", "y"),
 }
 """the compiler's name -> its operands in our order; in the order of `hint_kind` in vm/hints.h"""
-OPERANDS = 4
+OPERANDS = 5
 WORDS_AFTER = 2
 """that Starknet lays after a program; one of them is run"""
 CELL, DOUBLE, IMMEDIATE, SUM, PRODUCT = range(5)
@@ -182,5 +184,7 @@ def _pack(
     immediate: int = 0,
 ) -> bytes:
     of_fp_a, of_fp_b = (int(cell is not None and cell["register"] == "FP") for cell in (a, b))
-    head = struct.pack("<QQqQQq", kind, of_fp_a, a["offset"] if a else 0, b is not None, of_fp_b, b["offset"] if b else offset)
+    head = struct.pack(
+        "<QQqQQq", kind, of_fp_a, a["offset"] if a else 0, b is not None, of_fp_b, b["offset"] if b else offset
+    )
     return head + immediate.to_bytes(32, "little")

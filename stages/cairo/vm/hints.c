@@ -29,6 +29,23 @@ static void give(machine *m, const operand *o, value v) {
     memory_set(&m->memory, STACK_SEGMENT, place(m, o->a_base, o->a_offset), v);
 }
 
+/* Boxes lie one behind the other in a segment that is added for the first of them. */
+static void give_box(machine *m, const operand *o) {
+    if (is_none(m->next_box)) m->next_box = pointer(memory_add_segment(&m->memory), 0);
+    give(m, &o[1], m->next_box);
+    m->next_box = value_add(m->next_box, integer(m, &o[0]));
+}
+
+/* value = x * scalar + y with the largest x up to max_x; y may be as large as it then must. */
+static void split(machine *m, const operand *o) {
+    felt whole = integer(m, &o[0]), scalar = integer(m, &o[1]), max_x = integer(m, &o[2]), x, rest;
+    if (felt_is_zero(scalar)) fail("a hint divides %s by 0", value_text(whole));
+    felt_divmod(whole, scalar, &x, &rest);
+    if (felt_less(max_x, x)) x = max_x;
+    give(m, &o[3], x);
+    give(m, &o[4], felt_sub(whole, felt_mul(x, scalar)));
+}
+
 /* The 256 bits of the product of two integers below 2^128. */
 static void wide_product(uint128 a, uint128 b, uint128 *high, uint128 *low) {
     const uint128 half = UINT64_MAX;
@@ -42,6 +59,14 @@ void hint_run(machine *m, const hint *h) {
     const operand *o = h->operands;
     if (h->kind == ALLOC_SEGMENT) {
         give(m, &o[0], pointer(memory_add_segment(&m->memory), 0));
+        return;
+    }
+    if (h->kind == ALLOC_CONSTANT_SIZE) {
+        give_box(m, o);
+        return;
+    }
+    if (h->kind == LINEAR_SPLIT) {
+        split(m, o);
         return;
     }
     felt left = integer(m, &o[0]), right = integer(m, &o[1]);

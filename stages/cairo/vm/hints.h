@@ -9,15 +9,17 @@
 struct machine;
 
 typedef enum {
-    ALLOC_SEGMENT,          /* dst */
-    TEST_LESS_THAN,         /* lhs, rhs, dst */
+    ALLOC_SEGMENT,           /* dst */
+    TEST_LESS_THAN,          /* lhs, rhs, dst */
     TEST_LESS_THAN_OR_EQUAL, /* lhs, rhs, dst */
-    DIV_MOD,                /* lhs, rhs, quotient, remainder */
-    WIDE_MUL_128,           /* lhs, rhs, high, low */
+    DIV_MOD,                 /* lhs, rhs, quotient, remainder */
+    WIDE_MUL_128,            /* lhs, rhs, high, low */
+    ALLOC_CONSTANT_SIZE,     /* size, dst */
+    LINEAR_SPLIT,            /* value, scalar, max_x, x, y */
     HINT_KINDS
 } hint_kind;
 
-enum { HINT_OPERANDS = 4 };
+enum { HINT_OPERANDS = 5 };
 
 typedef enum { CELL, DOUBLE, IMMEDIATE, SUM, PRODUCT } operand_kind;
 

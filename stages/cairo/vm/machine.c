@@ -17,7 +17,7 @@ static uint64_t new_segment(machine *m) {
 }
 
 void machine_start(machine *m, const program *p) {
-    *m = (machine){.program = p};
+    *m = (machine){.program = p, .next_box = none()};
     uint64_t words = p->words + WORDS_AFTER;
     m->decoded = calloc(words, sizeof *m->decoded);
     m->steps_at = calloc(words, sizeof *m->steps_at);

@@ -32,6 +32,7 @@ typedef struct machine {
     uint64_t pc, ap, fp;
     bool ended;
     value end; /* where the entry point returns to */
+    value next_box; /* where the next box goes; nothing before the first */
     uint64_t steps;
     instruction *decoded;  /* by pc */
     uint64_t *first_hint;  /* by pc, an index into the program's hints; one more at the end */
