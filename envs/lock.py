@@ -35,6 +35,8 @@ def lock(name: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         # uv reads the platform to solve for from a project file only
         project = f'[project]\nname = "pins"\nversion = "0"\n\n[tool.uv]\nenvironments = ["{everywhere}"]\n'
+        # what a package asks for and our use of it does not need
+        project += f"exclude-dependencies = {header.get('exclude', '').split()}\n"
         Path(place, "pyproject.toml").write_text(project, encoding="utf-8")
         command = [find_uv(), "pip", "compile", "--universal", "--python-version", header["python"], "--quiet"]
         command += ["--no-annotate", "--no-header", "--no-emit-index-url", "--no-emit-find-links", *options.arguments]

@@ -1,0 +1,49 @@
+"""What all operations with constant weights share: they differ only in their sums; see `stages.cairo.linear`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from stages.cairo import linear_text
+from stages.cairo.fixed_point import Format
+from stages.cairo.intervals import Interval
+from stages.cairo.layer import Layer
+from stages.cairo.linear import Linear
+from stages.cairo.operation import Read, Source
+from stages.cairo.program import Node, Program
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Weighted(ABC):
+    """An operation that is a `Linear`. Results are rounded to the nearest, ties towards plus infinity."""
+
+    @abstractmethod
+    def read(self, source: Source, fmt: Format) -> Read:
+        """See `Operation.read`."""
+
+    @abstractmethod
+    def linear(self, node: Node, program: Program) -> Linear:
+        """The sums of a node."""
+
+    def bounds(self, node: Node, program: Program, inputs: Sequence[Interval]) -> Interval:
+        """From weights and input's interval; OutOfRange if a sum does not fit the widest accumulator."""
+        linear = self.linear(node, program)
+        linear.slots(inputs[0])
+        found, _ = linear.interval(inputs[0])
+        shape = program.shapes[node.output]
+        return Interval(found.low.reshape(shape), found.high.reshape(shape))
+
+    def mirror(self, node: Node, program: Program, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """See `Linear.mirror`."""
+        (x,) = inputs
+        return self.linear(node, program).mirror(x.reshape(len(x), -1)).reshape(len(x), *program.shapes[node.output])
+
+    def write(self, node: Node, program: Program, layer: Layer) -> None:
+        """Sums with the weights as literals; a Relu behind it is applied on the way."""
+        tensor = node.inputs[0]
+        slots = self.linear(node, program).slots(layer.bounds[tensor])
+        linear_text.write(self.linear(node, program), tensor, layer, slots, layer.activation)

@@ -1,0 +1,56 @@
+"""What each layer costs: the steps of its function and of all that this calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from stages.cairo.casm import Casm, call_sites
+from stages.cairo.execution import Execution
+
+FUNCTIONS = "inference::functions::"
+OTHER = "calling"
+"""everything outside the layers: the contract around the program, and passing data on"""
+
+
+def by_layer(casm: Casm, execution: Execution) -> dict[str, int]:
+    """Layer -> steps, in running order; together they are all steps.
+
+    A function that several layers call (an exponential, say) costs each the mean of its steps a call.
+    """
+    own = execution.steps_by_function(casm.functions)
+    starts = sorted(casm.functions)
+    calls: dict[str, Counter[str]] = {name: Counter() for name in own}
+    times = Counter({casm.functions[casm.entry_point]: 1})
+    for pc, target in call_sites(casm.bytecode):
+        count = execution.steps_at.get(pc, 0)
+        if count and target in casm.functions:
+            caller = casm.functions[max(start for start in starts if start <= pc)]
+            calls[caller][casm.functions[target]] += count
+            times[casm.functions[target]] += count
+    costs: dict[str, float] = {}
+
+    def cost(name: str) -> float:
+        """Mean steps of one call, all that it calls included."""
+        if name not in costs:
+            # a function that calls itself is a loop of Cairo: all its steps belong to its first call
+            inner = times[name] - calls[name][name]
+            below = sum(count * cost(called) for called, count in calls[name].items() if called != name)
+            costs[name] = (own[name] + below) / max(inner, 1)
+        return costs[name]
+
+    layers = {
+        name.removeprefix(FUNCTIONS): round(cost(name) * times[name])
+        for name in (casm.functions[start] for start in starts)
+        if name in own and name.startswith(FUNCTIONS) and _is_layer(name, calls)
+    }
+    layers = {name: layers[name] for name in sorted(layers, key=_order)}
+    return {**layers, OTHER: execution.steps - sum(layers.values())}
+
+
+def _is_layer(name: str, calls: dict[str, Counter[str]]) -> bool:
+    return any(caller.endswith("inference::main") and name in called for caller, called in calls.items())
+
+
+def _order(name: str) -> tuple[int, str]:
+    number = name.rpartition("_")[2]
+    return (int(number) if number.isdigit() else (0 if name.startswith("read") else 10**9), name)

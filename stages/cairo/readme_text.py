@@ -1,0 +1,91 @@
+"""The README of the emitted folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stages.cairo.toolchain import CAIRO_VERSION
+
+if TYPE_CHECKING:
+    from stages.cairo.emitting import Emission
+    from stages.dataset import Contract
+
+README = """\
+# {dataset} in Cairo, {format}
+
+A Scarb workspace: the model in fixed point, with nothing to edit and no dependency outside this folder. `main` in
+`src/lib.cairo` computes the model's output for the sample in `src/input.cairo`, and returns it as an array of felts.
+
+```sh
+python prepare_input.py digit.png      # or samples.npz, or --base64 TENSORPROTO: writes src/input.cairo
+scarb build
+```
+
+Recast compiled it with Cairo {version} and ran it on a Cairo VM. The sources keep to what Cairo 2.1 to 2.12 have in
+common.
+
+| file | holds |
+|---|---|
+| `src/input.cairo` | the input: {size} numbers{and_weights}; at first, a calibration sample |
+| `src/inference.cairo` | `main(data)`: one layer after the other |
+| `src/functions.cairo` | the layers, as calls of one function for each row of their output |
+| `crates/layerN/src/weights.cairo`, `bias.cairo` | the sums of layer N, with its weights as constants |
+| `crates/{crate}` | the fixed-point functions that the model uses |
+| `crates/tensor` | the rows that tensors are made of |
+| `prepare_input.py` | writes `src/input.cairo`, or `--output calldata.json`; needs numpy, for images pillow |
+| `input.json`, `fixed_point.json` | what the input is, as stored and as integers |
+
+## Numbers
+
+A number v is the felt `round(v * {one})`; negative numbers are the field's (`P - n` stands for `-n`). The output is
+read the same way: {outputs} numbers, in the order of `classes` in `input.json`.
+
+The model's input is `(stored / {divisor:g} - mean) / std`, with mean {mean} and std {std}. Every number of it must lie
+between {low:g} and {high:g} (raw {raw_low} to {raw_high}); the program checks that and panics otherwise. For inputs
+in that range no sum can overflow: Recast's calibrate stage has proven it.
+{weights_note}
+## Sums
+
+Sums of weights and inputs are exact; each is rounded once, to the nearest, ties towards plus infinity. A felt holds
+the sums of several outputs, each in a slot of its own bits, so that one product adds to all of them:
+
+| layer | nodes | slots of a felt |
+|---|---|---|
+{layers}
+"""
+
+WEIGHTS_NOTE = """
+Weights of {layers} are no constants: they follow the input in the call data, as `weights.json` holds them. Whoever
+checks a proof must compare them, since the program takes any.
+"""
+
+
+def readme(emission: Emission, contract: Contract) -> str:
+    """The text for an emission."""
+    program = emission.program
+    bounds = emission.bounds[program.input]
+    low, high = int(bounds.low.min()), int(bounds.high.max())
+    passed = [one.layer.crate for one in emission.written if one.layer.call_data]
+    rows = [
+        f"| {one.layer.crate or one.layer.name} | {', '.join(one.nodes)} | {one.layer.slots_text or '–'} |"
+        for one in emission.written
+    ]
+    return README.format(
+        dataset=contract.dataset,
+        format=program.format.name,
+        version=CAIRO_VERSION,
+        size=program.size(program.input),
+        and_weights=f" and {len(emission.call_data())} weights" if passed else "",
+        crate=program.format.name.lower(),
+        one=program.format.one,
+        outputs=program.size(program.output),
+        divisor=contract.divisor,
+        mean=list(contract.mean),
+        std=list(contract.std),
+        low=low / program.format.one,
+        high=high / program.format.one,
+        raw_low=low,
+        raw_high=high,
+        weights_note=WEIGHTS_NOTE.format(layers=", ".join(passed)) if passed else "",
+        layers="\n".join(rows),
+    )

@@ -1,0 +1,134 @@
+"""Compile the emitted workspace, run it on a Cairo VM, and compare it bit for bit with the mirror in integers.
+
+What the VM gives for a few samples must be the mirror's integers exactly. The mirror then stands for the program on all
+test samples, in the comparison with the float model that all targets share. It starts from the emitted folder: its
+contract, its range and, in what the VM runs, its sources.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from stages import hops
+from stages.base import Inputs, Metrics, Plot, RepositoryPath, Stage, StageError, progress
+from stages.cairo import emitted_folder, fast_vm, mirroring, profile, program, toolchain
+from stages.cairo.casm import Casm, signed
+from stages.cairo.emit import ARTIFACT
+from stages.cairo.execution import Execution
+from stages.cairo.form import MirrorForm
+from stages.verify import CONFUSION, VerifyParams, verify
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+STEPS = Plot("steps_by_layer.csv", x="layer", y=("steps",), template="bar_horizontal", title="VM steps by layer")
+
+
+class CairoVerifyParams(VerifyParams):
+    """Which VM, how much is run on it, and what it may cost."""
+
+    vm: RepositoryPath = Field(description="folder of the C of the Cairo VM; a change runs verify again")
+    vm_samples: int = Field(default=8, gt=0, description="test samples run on the Cairo VM, from the first")
+    max_steps: int | None = Field(default=None, gt=0, description="most VM steps one inference may take")
+
+
+def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
+    """emit/, the models before it and the test split -> metrics, steps_by_layer.csv and what `stages.verify` writes.
+
+    Raises StageError if the workspace does not compile or panics, naming the first output that differs from the mirror,
+    and for every limit that is missed.
+    """
+    from stages import dataset
+
+    made = program.read(inputs["quantize"])
+    folder = emitted_folder.read(inputs["emit"])
+    if folder.format != made.format.name:
+        raise StageError(f"emit/ is in {folder.format}, quantize/ in {made.format.name}", "run emit again")
+    progress("compile")
+    casm = toolchain.compile_workspace(inputs["emit"], inputs.scratch / "build")
+    stored, _ = dataset.read_stored(inputs["data"], "test")
+    vm = fast_vm.build(inputs.files["vm"], inputs.scratch / "vm")
+    progress("run on the Cairo VM")
+    executions = _execute(params, casm, vm, folder, made, stored)
+    dearest = max(executions, key=lambda one: one.steps)
+    layers = profile.by_layer(casm, dearest)
+    _write(layers, out / STEPS.file)
+    predict = _predictor(folder, made)
+    steps = [hops.Step("quantized", MirrorForm(made), "int8")]
+    metrics: dict[str, Any] = verify(params, inputs, out, predict, ARTIFACT, steps)
+    metrics |= {
+        "size_bytes": sum(path.stat().st_size for path in sorted(inputs["emit"].rglob("*.cairo"))),
+        "vm_samples": len(executions),
+        "steps": dearest.steps,
+        "memory_cells": dearest.memory_cells,
+        "range_checks": dearest.range_checks,
+        "bitwise": dearest.bitwise,
+        "bytecode_felts": casm.bytecode_felts,
+        "sierra_felts": casm.sierra_felts,
+        "steps_by_layer": layers,
+    }
+    if params.max_steps is not None and dearest.steps > params.max_steps:
+        raise StageError(
+            f"an inference takes {dearest.steps} VM steps, above max_steps {params.max_steps}",
+            "use a smaller model, or raise verify.max_steps",
+        )
+    return metrics
+
+
+def _execute(
+    params: CairoVerifyParams,
+    casm: Casm,
+    vm: Path,
+    folder: emitted_folder.Emitted,
+    made: program.Program,
+    stored: NDArray[Any],
+) -> list[Execution]:
+    """Run samples on the VM; StageError for the first number that is not the mirror's."""
+    if params.vm_samples > len(stored):
+        raise StageError(
+            f"verify.vm_samples is {params.vm_samples}, but there are {len(stored)} test samples", "lower it"
+        )
+    raw = folder.raw(stored[: params.vm_samples])
+    expected = mirroring.run(made, raw)[made.output].reshape(len(raw), -1)
+    executions = fast_vm.run_each(vm, casm, [[*sample.ravel().tolist(), *folder.weights] for sample in raw])
+    for index, (execution, wanted) in enumerate(zip(executions, expected, strict=True)):
+        found = [signed(felt) for felt in execution.result]
+        if found != wanted.tolist():
+            at = next((i for i, pair in enumerate(zip(found, wanted.tolist(), strict=False)) if pair[0] != pair[1]), 0)
+            raise StageError(
+                f"the Cairo program and the mirror differ on test sample {index}: output {at} of {len(wanted)} is "
+                f"{found[at] if at < len(found) else 'absent'}, and should be {wanted[at]}",
+                "if the sources were not edited, this is a fault of the cairo target",
+            )
+    return executions
+
+
+def _predictor(folder: emitted_folder.Emitted, made: program.Program) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    import numpy as np
+
+    def predict(stored: NDArray[Any]) -> NDArray[np.float32]:
+        found = mirroring.run(made, folder.raw(stored))[made.output]
+        return made.format.value(found).astype(np.float32)
+
+    return predict
+
+
+def _write(layers: dict[str, int], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("layer", "steps"))
+        rows.writerows(layers.items())
+
+
+STAGE = Stage(
+    params=CairoVerifyParams,
+    inputs=("emit", "quantize", "simplify", "export", "data"),
+    run=run,
+    plots=(CONFUSION, hops.ERRORS, STEPS),
+)
