@@ -14,7 +14,7 @@ import binascii
 import ctypes
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,43 @@ class InputError(ValueError):
     """Wrong input; the message says what was found and what is needed."""
 
 
+class Instance:
+    """The module in memory: fixed buffers for input and output, and run(). It imports nothing."""
+
+    def __init__(self, content: bytes) -> None:
+        """Compile the module. Raises wasmtime.WasmtimeError if it is none, or needs imports."""
+        self._store = wasmtime.Store()
+        module = wasmtime.Module(self._store.engine, content)
+        self._exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+
+    def view(self, port: str, index: int, dtype: Any, shape: Sequence[int]) -> NDArray[Any]:
+        """The buffer `index` of `port` ("input" or "output"), which is the module's memory itself.
+
+        To be asked for after each run: memory that has grown may lie elsewhere.
+        """
+        memory = self._exports["memory"]
+        start = self._exports[port](self._store, index)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if start <= 0 or start + size > memory.data_len(self._store):
+            raise RuntimeError(f"the module's {port} {index} lies outside its memory")
+        address = ctypes.addressof(memory.data_ptr(self._store).contents) + start
+        return np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(shape)
+
+    def run(self) -> None:
+        """Compute the outputs from the inputs."""
+        status = self._exports["run"](self._store)
+        if status:
+            raise RuntimeError(f"the module's run() gives {status}")
+
+
 class Model:
-    """One instance of the module in `folder`. Not for two threads at once: they share its memory."""
+    """The emitted folder. Not for two threads at once: they would share one memory."""
 
     def __init__(self, folder: Path | None = None, simd: bool = True) -> None:
         """The folder of this file if none is given; `simd=False` takes the module for machines without SIMD."""
         folder = folder or Path(__file__).resolve().parent
         self.contract: dict[str, Any] = json.loads((folder / "input.json").read_text(encoding="utf-8"))
-        self._store = wasmtime.Store()
-        module = wasmtime.Module.from_file(
-            self._store.engine, str(folder / ("model.wasm" if simd else "model.nosimd.wasm"))
-        )
-        self._exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        self._instance = Instance((folder / ("model.wasm" if simd else "model.nosimd.wasm")).read_bytes())
 
     def normalise(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Samples as stored (N, *shape) -> the model's input, float32 (N, *shape)."""
@@ -61,32 +86,19 @@ class Model:
         if not np.isfinite(x).all():
             raise InputError("the input holds NaN or infinity")
         batch = self.contract["batch"]
-        parts = [self._run(x[start : start + batch], batch) for start in range(0, len(x), batch)]
-        return np.concatenate(parts)
+        return np.concatenate([self._run(x[start : start + batch], batch) for start in range(0, len(x), batch)])
 
     def predict_tensor_proto(self, text: str) -> NDArray[np.float32]:
         """A base64 ONNX TensorProto, float32 (N, *shape) -> scores. Raises InputError."""
         return self.predict(read_tensor_proto(text))
 
     def _run(self, x: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
-        shape = self.contract["output"]["shape"]
-        given = self._view("input", batch * x[0].size).reshape(batch, *x.shape[1:])
+        given = self._instance.view("input", 0, np.float32, (batch, *x.shape[1:]))
         given[: len(x)] = x
         given[len(x) :] = x[-1]  # the module takes no fewer: the last sample fills the rest
-        status = self._exports["run"](self._store)
-        if status:
-            raise RuntimeError(f"the module's run() gives {status}")
-        scores = self._view("output", int(np.prod(shape))).reshape(shape)
+        self._instance.run()
+        scores = self._instance.view("output", 0, np.float32, self.contract["output"]["shape"])
         return scores[: len(x)].copy()
-
-    def _view(self, port: str, length: int) -> NDArray[np.float32]:
-        """The module's memory itself: memory that has grown may lie elsewhere, so it is asked for each time."""
-        memory = self._exports["memory"]
-        start = self._exports[port](self._store, 0)
-        if start < 0 or start + 4 * length > memory.data_len(self._store):
-            raise RuntimeError(f"the module's {port} lies outside its memory")
-        address = ctypes.addressof(memory.data_ptr(self._store).contents) + start
-        return np.frombuffer((ctypes.c_float * length).from_address(address), np.float32)
 
 
 def read_tensor_proto(text: str) -> NDArray[np.float32]:
