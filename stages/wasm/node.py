@@ -40,12 +40,8 @@ def predict(emitted: Path, x: NDArray[Any], scratch: Path) -> NDArray[np.float32
 
     script, given, scores = (scratch / name for name in ("predict.mjs", "input.f32", "scores.f32"))
     script.write_text(SCRIPT, encoding="utf-8")
-    # copied, since a .js is an ES module only if a package.json says so
-    client = scratch / "client"
-    shutil.copytree(emitted, client)
-    (client / "package.json").write_text('{"type": "module"}\n', encoding="utf-8")
     given.write_bytes(np.ascontiguousarray(x, np.float32).tobytes())
-    command = [require(), str(script), str(client / "model.js"), str(given), str(scores)]
+    command = [require(), str(script), str((emitted / "model.js").resolve()), str(given), str(scores)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         said = next((line for line in done.stderr.splitlines() if "Error" in line), "no message")

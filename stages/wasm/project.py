@@ -4,7 +4,7 @@ from __future__ import annotations
 
 MODULE = "model.wasm"
 PLAIN_MODULE = "model.nosimd.wasm"
-COPIED = ("model.js", "model.d.ts", "model.py")
+COPIED = ("model.js", "model.d.ts", "model.py", "package.json")
 """as they lie in `stages/wasm/clients`"""
 
 README = """\
@@ -15,6 +15,7 @@ README = """\
 | `model.wasm` | the model, weights inside, {size} bytes; needs SIMD, which browsers have had since 2023 |
 | `model.nosimd.wasm` | the same without SIMD, {plain_size} bytes |
 | `model.js`, `model.d.ts` | an ES module for browsers and Node, with types; it takes the module that runs |
+| `package.json` | tells Node that the folder is an ES module |
 | `model.py` | a client for Python, with wasmtime and NumPy |
 | `index.html` | a page that runs the model on images; it needs no server: open the file |
 | `input.json` | what the model takes: shape, layout, normalisation, and the names of its classes |
