@@ -28,28 +28,25 @@ class Checker:
     limit: float
     """largest error of a score, relative to the largest score"""
 
-    def error(self, content: bytes, file: str, first_layer: Callable[[], str]) -> float:
-        """The largest error of the module's scores, relative to the largest score.
+    def error(
+        self, predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], file: str, first_layer: Callable[[], str]
+    ) -> float:
+        """The largest error of `predict`, which is what `file` computes for x, relative to the largest score.
 
         Raises StageError above the limit, or if a score is NaN; it says what `first_layer` found.
         """
         import numpy as np
 
-        from stages.wasm.module import WasmModule, run_batches
-
-        taken, made = onnx_files.only_input(self.model, "the model"), onnx_files.only_output(self.model, "the model")
-        shape = tuple(length or 0 for length in made.shape)
-        module = WasmModule(content, [taken.name], {made.name: ("float32", shape)})
-        batch = taken.shape[0] or 1
-        actual = run_batches(module, taken.name, self.x, batch)[made.name]
-        scale = float(np.abs(self.expected).max()) or 1.0
-        error = float(np.abs(actual - self.expected).max()) / scale
-        if not error <= self.limit:  # NaN is no error below the limit either
-            worst = int(np.nan_to_num(np.abs(actual - self.expected), nan=np.inf).reshape(len(actual), -1).max(1).argmax())
+        made = onnx_files.only_output(self.model, "the model").name
+        actual = predict(self.x)
+        off = np.abs(actual - self.expected)
+        error = float(off.max()) / (float(np.abs(self.expected).max()) or 1.0)
+        if not error <= self.limit:  # NaN is not below the limit either
+            worst = int(np.nan_to_num(off, nan=np.inf).reshape(len(off), -1).max(axis=1).argmax())
             raise StageError(
-                f"{file} is wrong: its output {made.name} differs from onnxruntime's by {error:.3g} of the largest score, "
+                f"{file} is wrong: its output {made} differs from onnxruntime's by {error:.3g} of the largest score, "
                 f"above emit.max_error {self.limit:g} (worst at check sample {worst}){first_layer()}",
-                "set emit.engine to the other engine, and report it; raise emit.max_error only for an error of rounding",
+                "report it with the model; raise emit.max_error only for an error of rounding",
             )
         return error
 

@@ -18,6 +18,7 @@ from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
 from stages.wasm import check, graph_batch, page
 from stages.wasm.engine import Engine, build
+from stages.wasm.module import predictor
 from stages.wasm.project import COPIED, MODULE, PLAIN_MODULE, README
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
 
     progress("compare with onnxruntime")
     errors = {
-        file: checked.error(content, file, first_layer)
+        file: checked.error(predictor(content, model), file, first_layer)
         for file, content in ((MODULE, built.simd), (PLAIN_MODULE, built.plain))
     }
 

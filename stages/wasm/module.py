@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stages import onnx_files
@@ -45,9 +45,16 @@ class WasmModule:
             raise StageError(f"the WebAssembly module stops: {onnx_files.first_line(error)}") from error
 
 
-def run_batches(module: WasmModule, name: str, x: NDArray[np.float32], batch: int) -> dict[str, NDArray[Any]]:
-    """Every output for samples (N, *shape), `batch` at once, along the first axis."""
+def predictor(content: bytes, model: onnx_files.Model) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """Normalised samples (n, *shape) -> the output of the module that `content` is, for a model with a fixed batch."""
     import numpy as np
 
-    parts = [(module.run({name: part}), count) for part, count in onnx_files.split(x, batch, batch)]
-    return {key: np.concatenate([made[key][:count] for made, count in parts]) for key in parts[0][0]}
+    taken, made = onnx_files.only_input(model, "the model"), onnx_files.only_output(model, "the model")
+    shape = tuple(length or 0 for length in made.shape)
+    module = WasmModule(content, [taken.name], {made.name: ("float32", shape)})
+
+    def predict(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        batches = onnx_files.split(x, 1, taken.shape[0])
+        return np.concatenate([module.run({taken.name: part})[made.name][:count] for part, count in batches])
+
+    return predict
