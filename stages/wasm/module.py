@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class WasmModule:
     """An instance with named inputs and outputs of fixed shapes, in the order of their indices."""
 
-    def __init__(self, content: bytes, inputs: Sequence[str], outputs: Mapping[str, tuple[Any, tuple[int, ...]]]) -> None:
+    def __init__(
+        self, content: bytes, inputs: Sequence[str], outputs: Mapping[str, tuple[Any, tuple[int, ...]]]
+    ) -> None:
         """`outputs`: name -> dtype and shape. StageError for a module that is invalid or imports anything."""
         import wasmtime
 

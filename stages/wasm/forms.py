@@ -1,14 +1,15 @@
-"""A model whose layers can be looked at as our compiler computes them: compiled anew with every tensor as an output."""
+"""The forms of the model that `verify` compares, and one that shows its layers as our compiler computes them."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import onnx_files
-from stages.base import progress
+from stages import hops, onnx_files
+from stages.base import Inputs, progress
 from stages.onnx_form import Arrays, Given, OnnxForm
 
 if TYPE_CHECKING:
@@ -17,8 +18,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def steps(inputs: Inputs, emitted: hops.Form, threads: int) -> list[hops.Step]:
+    """The forms from the simplified model on: for int8 the prepared and the quantized one, then what was emitted."""
+    scheme = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))["scheme"]
+    if scheme == "float32":
+        return [hops.Step("emitted", emitted, "float")]
+    prepared, quantized = (
+        OnnxForm(onnx_files.read_model(inputs[stage] / "model.onnx", what), threads, what)
+        for stage, what in (("quantize", "the prepared model"), ("calibrate", "the quantized model"))
+    )
+    return [
+        hops.Step("prepared", prepared, "float"),
+        hops.Step("quantized", quantized, "int8"),
+        hops.Step("emitted", emitted, "same"),
+    ]
+
+
 class WasmForm(OnnxForm):
-    """As `OnnxForm`, with the graph run as WebAssembly under wasmtime in place of onnxruntime.
+    """As `OnnxForm`, compiled anew with every tensor that is looked at as an output, and with the graph run as WebAssembly under wasmtime in place of onnxruntime.
 
     A tensor that is looked at is written out, so kernels that the emitted module fuses run one by one here.
     """
@@ -87,7 +104,9 @@ def _with_shapes(model: onnx_files.Model, feeds: Given, batch: int) -> onnx_file
     read = {name for node in shaped.graph.node for name in node.input} | set(names)
     kept = [
         onnx.helper.make_tensor_value_info(
-            value.name, onnx.helper.np_dtype_to_tensor_dtype(feeds[value.name].dtype), [batch, *feeds[value.name].shape[1:]]
+            value.name,
+            onnx.helper.np_dtype_to_tensor_dtype(feeds[value.name].dtype),
+            [batch, *feeds[value.name].shape[1:]],
         )
         for value in inputs
         if value.name in read and value.name not in weights
