@@ -58,8 +58,8 @@ cc -std=c99 -O2 -o model main.c model.c model_weights.c -lm
 ./model < samples.f32
 ```
 
-`model_run` takes float32 ({batch}, {shape}), normalised, and gives {classes} scores for each, in the order of `classes` in
-`input.json`. A stored sample becomes its input as `(stored / {divisor:g} - mean) / std`, with mean {mean} and std {std}
-per channel (the first axis). The wrong normalisation raises no error: it only gives wrong classes. The function works in
-static memory: one call at a time.
+`model_run` takes float32 ({batch}, {shape}), normalised, and gives {classes} scores for each, in the order of
+`classes` in `input.json`. A stored sample becomes its input as `(stored / {divisor:g} - mean) / std`, with mean {mean}
+and std {std} per channel (the first axis). The wrong normalisation raises no error: it only gives wrong classes.
+The function works in static memory: one call at a time.
 """

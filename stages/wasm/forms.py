@@ -35,7 +35,7 @@ def steps(inputs: Inputs, emitted: hops.Form, threads: int) -> list[hops.Step]:
 
 
 class WasmForm(OnnxForm):
-    """As `OnnxForm`, compiled anew with every tensor that is looked at as an output, and with the graph run as WebAssembly under wasmtime in place of onnxruntime.
+    """As `OnnxForm`, run as WebAssembly under wasmtime: compiled anew with every tensor that is looked at as an output.
 
     A tensor that is looked at is written out, so kernels that the emitted module fuses run one by one here.
     """
@@ -93,7 +93,7 @@ class _AsSession:
 
 
 def _with_shapes(model: onnx_files.Model, feeds: Given, batch: int) -> onnx_files.Model:
-    """A copy whose inputs have the shapes of what they are fed, `batch` samples at once, and whose outputs have types."""
+    """A copy whose inputs have the shapes of what they are fed, `batch` samples at once; its outputs have types."""
     import onnx
 
     shaped = type(model)()

@@ -127,9 +127,7 @@ def weights_c(weights: dict[str, bytes], prefix: str) -> bytes:
         rows = [", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8)]
         # a declaration first: some compilers warn of an external array without one
         parts.append(f"extern const {c_type} {prefix}_weights_{c_type}[{len(texts)}];\n")
-        parts.append(
-            f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n"
-        )
+        parts.append(f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n")
     return "".join(parts).encode()
 
 
