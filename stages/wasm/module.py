@@ -27,7 +27,7 @@ class WasmModule:
         self._inputs, self._outputs = list(inputs), dict(outputs)
         try:
             self._instance = Instance(content)
-        except wasmtime.WasmtimeError as error:
+        except (wasmtime.WasmtimeError, RuntimeError) as error:
             raise StageError(f"the WebAssembly module cannot be started: {onnx_files.first_line(error)}") from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

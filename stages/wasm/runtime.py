@@ -26,7 +26,7 @@ def predictor(emitted: Path, threads: int, simd: bool = True) -> Callable[[NDArr
 
     try:
         model = Model(emitted, simd)
-    except (OSError, ValueError, wasmtime.WasmtimeError) as error:
+    except (OSError, ValueError, RuntimeError, wasmtime.WasmtimeError) as error:
         raise StageError(
             f"cannot start the emitted module: {onnx_files.first_line(error)}", "run emit again"
         ) from error
