@@ -56,7 +56,11 @@ def _float32(value: float) -> Any:
     import numpy as np
 
     # the shortest decimal that reads back as this float32
-    return float(np.format_float_positional(np.float32(value), unique=True)) if abs(value) < 1e15 else float(f"{value:.9g}")
+    return (
+        float(np.format_float_positional(np.float32(value), unique=True))
+        if abs(value) < 1e15
+        else float(f"{value:.9g}")
+    )
 
 
 def unary(op: str, x: str, attributes: dict[str, Any], dtype: str) -> str:
