@@ -55,7 +55,16 @@ def build_wasm(sources: Sources | Sequence[Sources], simd: bool, scratch: Path) 
 
 def build_native(sources: Sources | Sequence[Sources], scratch: Path) -> Path:
     """A shared library of this machine with the functions of model.h, in `scratch`, which must exist."""
-    flags = ["-O2", "-std=gnu99", "-Wno-c23-extensions", "-shared", "-fPIC", "-fno-sanitize=undefined", "-o", "libmodel.so"]
+    flags = [
+        "-O2",
+        "-std=gnu99",
+        "-Wno-c23-extensions",
+        "-shared",
+        "-fPIC",
+        "-fno-sanitize=undefined",
+        "-o",
+        "libmodel.so",
+    ]
     _zig([*flags, *_unit(sources, scratch), "-lm"], scratch)
     return scratch / "libmodel.so"
 

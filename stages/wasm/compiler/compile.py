@@ -10,21 +10,13 @@ from stages.wasm.compiler import catalog, text
 from stages.wasm.compiler.graph import Graph
 from stages.wasm.compiler.kernel import Call
 from stages.wasm.compiler.options import Options, Unsupported
-from stages.wasm.compiler.passes import batch_norm, epilogue, identities, layout
+from stages.wasm.compiler.passes import batch_norm, constants, dead, epilogue, identities, layout, quantized
 from stages.wasm.compiler.plan import Plan, plan
+from stages.wasm.compiler.ports import Port
 from stages.wasm.compiler.reading import read
 from stages.wasm.compiler.weights import Weights
 
 __all__ = ["Options", "Port", "Sources", "Unsupported", "generate"]
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of the generated code, in ONNX's order and layout; `dtype` is NumPy's name."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +46,9 @@ def generate(model: Model, options: Options | None = None) -> Sources:
     graph = read(model, options)
     outputs = tuple(_port(graph, name) for name in graph.outputs)
     for rewrite in (identities.remove, batch_norm.fold, epilogue.fuse):
+        rewrite(graph)
+    quantized.fuse(graph, lambda node: catalog.matches(node, graph, options))
+    for rewrite in (dead.remove, constants.fold, dead.remove):
         rewrite(graph)
     kernels = catalog.select(graph, options)
     layout.assign(graph, kernels)

@@ -222,7 +222,9 @@ def _clear_borders(graph: Graph, calls: list[Call], result: Plan) -> None:
             if buffer is None or not any(graph.tensors[name].border) or buffer.start != step:
                 continue
             for other in buffers:
-                apart = other.offset + other.reserved <= buffer.offset or buffer.offset + buffer.reserved <= other.offset
+                apart = (
+                    other.offset + other.reserved <= buffer.offset or buffer.offset + buffer.reserved <= other.offset
+                )
                 twin = other.geometry == buffer.geometry and other.offset == buffer.offset
                 if other.c_type == buffer.c_type and other is not buffer and not apart and not twin:
                     result.cleared.setdefault(step, []).append(name)
@@ -239,5 +241,3 @@ def live_overlaps(buffers: list[Buffer]) -> list[tuple[str, str]]:
             if one.c_type == other.c_type and together and not apart:
                 found.append((one.name, other.name))
     return found
-
-

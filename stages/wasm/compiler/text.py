@@ -5,26 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 from stages.wasm.compiler.expressions import number
-from stages.wasm.compiler.graph import ITEM_SIZE, Graph
+from stages.wasm.compiler.graph import C_TYPES, ITEM_SIZE, Graph
 from stages.wasm.compiler.kernel import Call, Kernel
 from stages.wasm.compiler.loops import View, indent, nest, variables
-from stages.wasm.compiler.plan import Plan
+from stages.wasm.compiler.plan import Buffer, Plan
+from stages.wasm.compiler.ports import Port
 from stages.wasm.compiler.weights import Weights
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 KERNELS = Path(__file__).parent / "kernels"
 _NUMPY = {"float": "float32"}
-
-
-class Shaped(Protocol):
-    """A name, a shape and a dtype."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 def model_c(
@@ -66,7 +61,7 @@ def model_c(
         ),
         # the slack lets a SIMD kernel read, not use, what lies behind a buffer
         *(
-            f"static {c_type} {prefix}_pool_{c_type}[{elements + 64 // ITEM_SIZE[c_type]}] RC_ALIGNED;\n"
+            f"static {c_type} {prefix}_memory_{c_type}[{elements + 64 // ITEM_SIZE[c_type]}] RC_ALIGNED;\n"
             for c_type, elements in memory.pools.items()
         ),
         *functions.texts,
@@ -76,21 +71,16 @@ def model_c(
     return "\n".join(parts)
 
 
-def model_h(inputs: Sequence[Shaped], outputs: Sequence[Shaped], memory: Plan, prefix: str) -> str:
+def model_h(inputs: Sequence[Port], outputs: Sequence[Port], memory: Plan, prefix: str) -> str:
     """What a caller includes: sizes and the one function."""
-    from stages.wasm.compiler.graph import C_TYPES
-
     upper = prefix.upper()
     lines = [f"#define {upper}_INPUTS {len(inputs)}", f"#define {upper}_OUTPUTS {len(outputs)}"]
     parameters = []
     for kind, ports in (("input", inputs), ("output", outputs)):
         for index, port in enumerate(ports):
             shape = " x ".join(map(str, port.shape)) or "scalar"
-            size = 1
-            for n in port.shape:
-                size *= n
             lines.append(f"/* {kind} {index}: {_comment(port.name)}, {shape}, {port.dtype}, row major */")
-            lines.append(f"#define {upper}_{kind.upper()}{index}_SIZE {size}")
+            lines.append(f"#define {upper}_{kind.upper()}{index}_SIZE {port.size}")
             const = "const " if kind == "input" else ""
             parameters.append(f"{const}{C_TYPES[port.dtype]} *{kind}{index}")
     return f"""/* Generated from an ONNX model; do not edit. */
@@ -127,7 +117,9 @@ def weights_c(weights: dict[str, bytes], prefix: str) -> bytes:
         rows = [", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8)]
         # a declaration first: some compilers warn of an external array without one
         parts.append(f"extern const {c_type} {prefix}_weights_{c_type}[{len(texts)}];\n")
-        parts.append(f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n")
+        parts.append(
+            f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n"
+        )
     return "".join(parts).encode()
 
 
@@ -162,20 +154,18 @@ class _Addresses:
                 raise ValueError(f"{name} has no memory")
             return self.constant(tensor.value)
         if home.buffer:
-            return f"{self.prefix}_pool_{tensor.c_type} + {home.buffer.offset + tensor.offset}"
+            return f"{self.prefix}_memory_{tensor.c_type} + {home.buffer.offset + tensor.offset}"
         return f"{home.kind}{home.index}"
 
-    def constant(self, value: object) -> str:
-        c_type, offset = self.weights.add(value)  # type: ignore[arg-type]
+    def constant(self, value: NDArray[Any]) -> str:
+        c_type, offset = self.weights.add(value)
         return f"{self.prefix}_weights_{c_type} + {offset}"
 
 
 def _arguments(
-    call: Call, body: str, addresses: _Addresses, scratches: Sequence[object], in_place: bool
+    call: Call, body: str, addresses: _Addresses, scratches: Sequence[Buffer], in_place: bool
 ) -> tuple[list[str], list[str]]:
     """Parameters and arguments for those of x0.., y0.., w0.., s0.. that the body names."""
-    from stages.wasm.compiler.graph import C_TYPES
-
     used = set(re.findall(r"\b[xyws]\d+\b", body))
     parameters, arguments = [], []
     for index, name in enumerate(call.reads):
@@ -194,7 +184,7 @@ def _arguments(
     for index, (c_type, _) in enumerate(call.scratches):
         buffer = scratches[index]
         parameters.append(f"{c_type} *restrict s{index}")
-        arguments.append(f"{addresses.prefix}_pool_{c_type} + {buffer.offset}")  # type: ignore[attr-defined]
+        arguments.append(f"{addresses.prefix}_memory_{c_type} + {buffer.offset}")
     return parameters, arguments
 
 

@@ -43,7 +43,11 @@ class ConvTranspose(Kernel):
         else:
             pointer = call.argument(weight.name)
             steps = list(weight.strides[2:])
-            index = [term("g", in_channels * weight.strides[0]), term("c", weight.strides[0]), term("f", weight.strides[1])]
+            index = [
+                term("g", in_channels * weight.strides[0]),
+                term("c", weight.strides[0]),
+                term("f", weight.strides[1]),
+            ]
         index += [term(tap, step) for tap, step in zip(taps, steps, strict=True)]
         source, target = view(x, call.argument(x.name)), view(y, "y0")
         channel = sum_of([term("g", in_channels), "c"])

@@ -88,7 +88,9 @@ def _wide_enough(tensor: Tensor, border: tuple[int, ...]) -> bool:
     )
 
 
-def _place(graph: Graph, node: Node, tensor: Tensor, need: Need, wanted: dict[str, tuple[Layout, tuple[int, ...]]]) -> None:
+def _place(
+    graph: Graph, node: Node, tensor: Tensor, need: Need, wanted: dict[str, tuple[Layout, tuple[int, ...]]]
+) -> None:
     tensor.layout = need.layout or _handed_on(graph, node, tensor)
     if tensor.name in wanted and need.layout is None:
         tensor.layout = wanted[tensor.name][0]
