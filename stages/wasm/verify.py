@@ -61,7 +61,7 @@ def run(params: WasmVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     metrics = verify(
         params, inputs, out, predict, MODULE, forms.steps(inputs, _form(params, inputs), params.resources.cpu)
     )
-    apart = _apart(params, inputs, metrics["samples"])
+    apart = _apart(params, inputs, min(metrics["samples"], params.parity_samples))
     return {**metrics, "runtimes": list(params.runtimes), "max_variant_error": float(f"{apart:.3g}")}
 
 
