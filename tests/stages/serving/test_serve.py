@@ -22,7 +22,7 @@ from onnx import numpy_helper
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, 5 gives a proof and no scores, else it sums
+# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, 5 gives a proof alone, else it sums
 MODEL = """
 import os, time
 import numpy as np
