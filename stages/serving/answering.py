@@ -10,6 +10,7 @@ It says that it is ready, then answers one request after the other, until its st
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -17,9 +18,21 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stages.base import StageError
+from stages.base import EVENT_MARK, StageError
 from stages.serving import messages
 from stages.serving.model import Means, ServedModel
+
+
+class Noise(io.TextIOBase):
+    """Standard output of a model: what it prints goes to standard error, its progress nowhere."""
+
+    def write(self, text: str) -> int:
+        """Pass the text on, unless it is an event."""
+        return len(text) if text.startswith(EVENT_MARK) else sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush standard error."""
+        sys.stderr.flush()
 
 
 def main(module: str, emitted: str, said: str) -> int:
@@ -27,6 +40,7 @@ def main(module: str, emitted: str, said: str) -> int:
     # what tools print must not get between the answers
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = Noise()
     try:
         model = _load(module, Path(emitted), json.loads(said))
     except Exception as error:

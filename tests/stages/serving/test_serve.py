@@ -26,11 +26,13 @@ ROOT = Path(__file__).resolve().parents[3]
 MODEL = """
 import os, time
 import numpy as np
+from stages.base import progress
 from stages.dataset import Contract
 from stages.serving.model import Answer, ServedModel
 
 def load(emitted, means):
     print("noise of a tool")
+    progress("at work")
     if emitted.name == "broken":
         raise RuntimeError("no such weights")
 
@@ -222,6 +224,7 @@ def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGINT)
         out, err = service.process.communicate(timeout=20)
         assert service.process.returncode == 0 and "stopped" in out and "Traceback" not in err
+        assert "noise of a tool" in err and "at work" not in err
 
 
 def test_a_model_that_cannot_be_loaded_is_said_and_nothing_listens(tmp_path: Path) -> None:
