@@ -32,14 +32,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline import environments
 
+ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent / "webassembly"
 ORT_WEB = "1.30.0"
 FORMS = ("SIMD", "no SIMD", "int8", "onnxruntime-web", "onnxruntime-web int8", "native onnxruntime")
@@ -210,9 +210,7 @@ def cold_starts(place: Path, variant: dict[str, Any], ort_web: Path, count: int)
     """Milliseconds from the start of a script to the first output, in processes of their own."""
     (place / "variant.json").write_text(json.dumps(variant))
     command = ["node", str(HERE / "cold_start.mjs"), str(place / "variant.json"), str(ort_web)]
-    return [
-        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(count)
-    ]
+    return [float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(count)]
 
 
 def download(variant: dict[str, Any], ort_web: Path) -> int:

@@ -20,17 +20,6 @@ TILES = 24  # random tiles of the input the error is measured on
 LIMIT = 1e-5
 
 
-def tile_for(weights: Array, height: int, width: int) -> int | None:
-    """4 or 2: the side of the output tile, the larger first, whose error stays below `LIMIT`; None if neither's does.
-
-    `weights` (oc, ic, 3, 3); `height` and `width` are the output's, which must hold a tile.
-    """
-    for tile in (4, 2):
-        if min(height, width) >= tile and relative_error(weights, tile) <= LIMIT:
-            return tile
-    return None
-
-
 def relative_error(weights: Array, tile: int) -> float:
     """Largest error on random normal input (fixed seed), over the largest output; in float32 against float64."""
     import numpy as np
@@ -43,7 +32,9 @@ def relative_error(weights: Array, tile: int) -> float:
     transformed = kernel @ weights.astype(np.float32) @ kernel.T
     inputs = data @ patches @ data.T
     # one matrix product per position, as in the kernel
-    products = np.einsum("ncp,ocp->nop", inputs.reshape(TILES, -1, side**2), transformed.reshape(*weights.shape[:2], -1))
+    products = np.einsum(
+        "ncp,ocp->nop", inputs.reshape(TILES, -1, side**2), transformed.reshape(*weights.shape[:2], -1)
+    )
     result = output @ products.reshape(TILES, -1, side, side) @ output.T
     largest = np.abs(exact).max()
     return float(np.abs(result - exact).max() / largest) if largest else 0.0
@@ -62,7 +53,7 @@ def matrices(tile: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
     scales = [-1.5, -1.5, 6, 6]
     kernel = [[1, 0, 0], *([1 / n, p / n, p * p / n] for p, n in zip(points, scales, strict=True)), [0, 0, 1]]
     # x (x - other points): the other pair's square, with the sign of this point
-    others = [2, 2, 0.5, 0.5]
+    others = [2.0, 2.0, 0.5, 0.5]
     rows = [[0, -p * o, -o, p, 1, 0] for p, o in zip(points, others, strict=True)]
     data = [[1, 0, -2.5, 0, 1, 0], *rows, [0, 1, 0, -2.5, 0, 1]]
     output = [[float(k == 0), *(p**k for p in points), float(k == 3)] for k in range(4)]

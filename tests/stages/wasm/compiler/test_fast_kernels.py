@@ -185,5 +185,7 @@ def test_a_pool_takes_only_what_lies_in_the_image(libraries: dict[str, Library],
     for i in range(oh):
         for j in range(ow):
             window = padded[i * stride : i * stride + kernel, j * stride : j * stride + kernel]
-            reduce = {"MAX_POOL": np.nanmax, "AVERAGE_OF_IMAGE": np.nanmean}.get(kind, lambda a, axis: np.nansum(a, axis) / kernel**2)
+            reduce = {"MAX_POOL": np.nanmax, "AVERAGE_OF_IMAGE": np.nanmean}.get(
+                kind, lambda a, axis: np.nansum(a, axis) / kernel**2
+            )
             np.testing.assert_allclose(result[i, j], reduce(window, axis=(0, 1)), rtol=0, atol=1e-6)

@@ -46,7 +46,9 @@ class Conv:
     def c(self) -> str:
         """A C function of input, weights, bias, scales, residual, output and Winograd's three buffers."""
         (kh, kw), (sy, sx), (dy, dx), (oh, ow) = self.kernel, self.stride, self.dilation, self.output
-        names = "int16_t *x, int8_t *w, int32_t *b, float *m, int16_t *r, int16_t *y, int16_t *u, int16_t *v, int32_t *p"
+        names = (
+            "int16_t *x, int8_t *w, int32_t *b, float *m, int16_t *r, int16_t *y, int16_t *u, int16_t *v, int32_t *p"
+        )
         call = {
             "direct": "int8_conv(s, in, w, b, res, f, out);",
             "depthwise": "int8_depthwise_conv(s, in, w, b, res, f, out);",
