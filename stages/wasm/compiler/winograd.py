@@ -46,15 +46,15 @@ def matrices(tile: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
 
     if tile == 2:
         kernel = [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]
-        data = [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]
-        return np.array(kernel), np.array(data), np.array([[1, 1, 1, 0], [0, 1, -1, 1]])
-    half, two = np.sqrt(0.5), np.sqrt(2)
+        differences = [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]
+        return np.array(kernel), np.array(differences), np.array([[1, 1, 1, 0], [0, 1, -1, 1]])
+    half, two = 0.5**0.5, 2**0.5
     points = [half, -half, two, -two]
     scales = [-1.5, -1.5, 6, 6]
     kernel = [[1, 0, 0], *([1 / n, p / n, p * p / n] for p, n in zip(points, scales, strict=True)), [0, 0, 1]]
     # x (x - other points): the other pair's square, with the sign of this point
     others = [2.0, 2.0, 0.5, 0.5]
-    rows = [[0, -p * o, -o, p, 1, 0] for p, o in zip(points, others, strict=True)]
+    rows = [[0, -p * o, -o, p, 1.0, 0] for p, o in zip(points, others, strict=True)]
     data = [[1, 0, -2.5, 0, 1, 0], *rows, [0, 1, 0, -2.5, 0, 1]]
     output = [[float(k == 0), *(p**k for p in points), float(k == 3)] for k in range(4)]
     return np.array(kernel), np.array(data), np.array(output)
