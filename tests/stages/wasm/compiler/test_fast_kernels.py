@@ -30,7 +30,7 @@ class Conv:
     depthwise: bool = False
     tile: int = 0
     residual: bool = False
-    activation: str = "{NO_ACTIVATION, 0, 0}"
+    activation: str = "{RC_NO_ACTIVATION, 0, 0}"
 
     @property
     def output(self) -> tuple[int, int]:
@@ -44,22 +44,22 @@ class Conv:
         (kh, kw), (sy, sx), (dy, dx), (oh, ow) = self.kernel, self.stride, self.dilation, self.output
         shape = f"{{{self.ic}, {self.oc}, {kh}, {kw}, {sy}, {sx}, {dy}, {dx}, {oh}, {ow}}}"
         names = "x, w, b, r, y, u, v, p"
-        call = "direct_conv(s, in, w, b, res, f, out);"
+        call = "rc_direct_conv(s, in, w, b, res, f, out);"
         if self.depthwise:
-            call = "depthwise_conv(s, in, w, b, res, f, out);"
+            call = "rc_depthwise_conv(s, in, w, b, res, f, out);"
         if self.tile:
             call = (
-                f"winograd_weights({self.tile}, {self.ic}, {-(-self.oc // 8)}, w, u);"
-                f"winograd_conv({self.tile}, 8, s, in, u, b, res, f, out, v, p);"
+                f"rc_winograd_weights({self.tile}, {self.ic}, {-(-self.oc // 8)}, w, u);"
+                f"rc_winograd_conv({self.tile}, 8, s, in, u, b, res, f, out, v, p);"
             )
         return f"""
 void {self.name}({", ".join(f"float *{name}" for name in names.split(", "))});
 void {self.name}({", ".join(f"float *{name}" for name in names.split(", "))}) {{
-  const conv_shape s = {shape};
-  const source in = {{x, {self.width * self.ic}, {self.ic}}};
-  const source res = {{{"r" if self.residual else "0"}, {ow * self.oc}, {self.oc}}};
-  const target out = {{y, {ow * self.oc}, {self.oc}}};
-  const activation f = {self.activation};
+  const rc_conv_shape s = {shape};
+  const rc_source in = {{x, {self.width * self.ic}, {self.ic}}};
+  const rc_source res = {{{"r" if self.residual else "0"}, {ow * self.oc}, {self.oc}}};
+  const rc_target out = {{y, {ow * self.oc}, {self.oc}}};
+  const rc_activation f = {self.activation};
   (void)r, (void)u, (void)v, (void)p;
   {call}
 }}"""
@@ -67,16 +67,16 @@ void {self.name}({", ".join(f"float *{name}" for name in names.split(", "))}) {{
 
 CONVS = [
     Conv("plain", 16, 16, 8, 8),
-    Conv("ragged", 3, 13, 9, 7, residual=True, activation="{RELU, 0, 0}"),
-    Conv("narrow", 5, 2, 6, 9, kernel=(1, 1), activation="{CLIP, -0.5f, 0.75f}"),
-    Conv("strided", 7, 20, 11, 12, kernel=(5, 3), stride=(2, 3), activation="{LEAKY_RELU, 0.1f, 0}"),
-    Conv("dilated", 6, 9, 13, 12, dilation=(2, 3), residual=True, activation="{HARD_SWISH, 0, 0}"),
-    Conv("depthwise", 11, 11, 9, 10, depthwise=True, residual=True, activation="{HARD_SIGMOID, 0.2f, 0.5f}"),
-    Conv("depthwise_strided", 8, 8, 9, 13, (5, 5), (2, 2), depthwise=True, activation="{RELU, 0, 0}"),
-    Conv("winograd2", 16, 16, 10, 10, tile=2, activation="{RELU, 0, 0}"),
+    Conv("ragged", 3, 13, 9, 7, residual=True, activation="{RC_RELU, 0, 0}"),
+    Conv("narrow", 5, 2, 6, 9, kernel=(1, 1), activation="{RC_CLIP, -0.5f, 0.75f}"),
+    Conv("strided", 7, 20, 11, 12, kernel=(5, 3), stride=(2, 3), activation="{RC_LEAKY_RELU, 0.1f, 0}"),
+    Conv("dilated", 6, 9, 13, 12, dilation=(2, 3), residual=True, activation="{RC_HARD_SWISH, 0, 0}"),
+    Conv("depthwise", 11, 11, 9, 10, depthwise=True, residual=True, activation="{RC_HARD_SIGMOID, 0.2f, 0.5f}"),
+    Conv("depthwise_strided", 8, 8, 9, 13, (5, 5), (2, 2), depthwise=True, activation="{RC_RELU, 0, 0}"),
+    Conv("winograd2", 16, 16, 10, 10, tile=2, activation="{RC_RELU, 0, 0}"),
     Conv("winograd2_ragged", 5, 13, 9, 12, tile=2, residual=True),
-    Conv("winograd4", 16, 24, 10, 10, tile=4, residual=True, activation="{RELU, 0, 0}"),
-    Conv("winograd4_ragged", 7, 11, 9, 15, tile=4, activation="{LEAKY_RELU, 0.1f, 0}"),
+    Conv("winograd4", 16, 24, 10, 10, tile=4, residual=True, activation="{RC_RELU, 0, 0}"),
+    Conv("winograd4_ragged", 7, 11, 9, 15, tile=4, activation="{RC_LEAKY_RELU, 0.1f, 0}"),
     Conv("winograd4_narrow", 3, 4, 6, 6, tile=4),
 ]
 INCLUDES = '#include "winograd.h"\n#include "depthwise_conv.h"\n#include "dense.h"\n#include "pooling.h"\n'
@@ -98,23 +98,23 @@ def activated(activation: str, y: Array) -> Array:
     kind, p, q = activation.strip("{}").split(", ")
     first, second = float(p.rstrip("f")), float(q.rstrip("f"))
     result: Array = {
-        "NO_ACTIVATION": lambda: y,
-        "RELU": lambda: np.maximum(y, 0),
-        "CLIP": lambda: np.clip(y, first, second),
-        "LEAKY_RELU": lambda: np.where(y < 0, first * y, y),
-        "HARD_SIGMOID": lambda: np.clip(first * y + second, 0, 1),
-        "HARD_SWISH": lambda: y * np.clip(y / 6 + 0.5, 0, 1),
+        "RC_NO_ACTIVATION": lambda: y,
+        "RC_RELU": lambda: np.maximum(y, 0),
+        "RC_CLIP": lambda: np.clip(y, first, second),
+        "RC_LEAKY_RELU": lambda: np.where(y < 0, first * y, y),
+        "RC_HARD_SIGMOID": lambda: np.clip(first * y + second, 0, 1),
+        "RC_HARD_SWISH": lambda: y * np.clip(y / 6 + 0.5, 0, 1),
     }[kind]()
     return result
 
 
 DENSE = [(37, 10), (64, 32), (5, 101), (128, 48)]
 POOLS = {
-    "max_whole": ("MAX_POOL", 13, 8, 9, 2, 2, 0, 4, 4),
-    "max_padded": ("MAX_POOL", 6, 7, 9, 3, 2, 1, 4, 5),
-    "average_image": ("AVERAGE_OF_IMAGE", 9, 7, 7, 3, 1, 1, 7, 7),
-    "average_window": ("AVERAGE_OF_WINDOW", 4, 7, 7, 3, 1, 1, 7, 7),
-    "global": ("AVERAGE_OF_IMAGE", 10, 7, 7, 7, 1, 0, 1, 1),
+    "max_whole": ("RC_MAX_POOL", 13, 8, 9, 2, 2, 0, 4, 4),
+    "max_padded": ("RC_MAX_POOL", 6, 7, 9, 3, 2, 1, 4, 5),
+    "average_image": ("RC_AVERAGE_OF_IMAGE", 9, 7, 7, 3, 1, 1, 7, 7),
+    "average_window": ("RC_AVERAGE_OF_WINDOW", 4, 7, 7, 3, 1, 1, 7, 7),
+    "global": ("RC_AVERAGE_OF_IMAGE", 10, 7, 7, 7, 1, 0, 1, 1),
 }
 
 
@@ -124,8 +124,8 @@ def dense_c(k: int, n: int) -> str:
     return f"""
 void {name}({arguments});
 void {name}({arguments}) {{
-  const activation f = {{RELU, 0, 0}};
-  dense({k}, {n}, x, w, b, r, f, y);
+  const rc_activation f = {{RC_RELU, 0, 0}};
+  rc_dense({k}, {n}, x, w, b, r, f, y);
 }}"""
 
 
@@ -135,10 +135,10 @@ def pool_c(name: str) -> str:
     return f"""
 void {name}(float *x, float *y);
 void {name}(float *x, float *y) {{
-  const pool_shape s = {{{", ".join(map(str, numbers))}}};
-  const source in = {{x, {width * channels}, {channels}}};
-  const target out = {{y, {ow * channels}, {channels}}};
-  pool(s, {kind}, in, out);
+  const rc_pool_shape s = {{{", ".join(map(str, numbers))}}};
+  const rc_source in = {{x, {width * channels}, {channels}}};
+  const rc_target out = {{y, {ow * channels}, {channels}}};
+  rc_pool(s, {kind}, in, out);
 }}"""
 
 
@@ -185,7 +185,7 @@ def test_a_pool_takes_only_what_lies_in_the_image(libraries: dict[str, Library],
     for i in range(oh):
         for j in range(ow):
             window = padded[i * stride : i * stride + kernel, j * stride : j * stride + kernel]
-            reduce = {"MAX_POOL": np.nanmax, "AVERAGE_OF_IMAGE": np.nanmean}.get(
+            reduce = {"RC_MAX_POOL": np.nanmax, "RC_AVERAGE_OF_IMAGE": np.nanmean}.get(
                 kind, lambda a, axis: np.nansum(a, axis) / kernel**2
             )
             np.testing.assert_allclose(result[i, j], reduce(window, axis=(0, 1)), rtol=0, atol=1e-6)

@@ -50,19 +50,19 @@ class Conv:
             "int16_t *x, int8_t *w, int32_t *b, float *m, int16_t *r, int16_t *y, int16_t *u, int16_t *v, int32_t *p"
         )
         call = {
-            "direct": "int8_conv(s, in, w, b, res, f, out);",
-            "depthwise": "int8_depthwise_conv(s, in, w, b, res, f, out);",
-            "winograd": f"int8_winograd_weights({self.ic}, {-(-self.oc // 8)}, w, u);"
-            "int8_winograd_conv(8, s, in, u, b, res, f, out, v, p);",
+            "direct": "rc_int8_conv(s, in, w, b, res, f, out);",
+            "depthwise": "rc_int8_depthwise_conv(s, in, w, b, res, f, out);",
+            "winograd": f"rc_int8_winograd_weights({self.ic}, {-(-self.oc // 8)}, w, u);"
+            "rc_int8_winograd_conv(8, s, in, u, b, res, f, out, v, p);",
         }[self.kind]
         return f"""
 void {self.name}({names});
 void {self.name}({names}) {{
-  const conv_shape s = {{{self.ic}, {self.oc}, {kh}, {kw}, {sy}, {sx}, {dy}, {dx}, {oh}, {ow}}};
-  const int8_source in = {{x, {self.width * self.ic}, {self.ic}}};
-  const int8_source res = {{{"r" if self.residual else "0"}, {ow * self.oc}, {self.oc}}};
-  const int8_target out = {{y, {ow * self.oc}, {self.oc}}};
-  const requantization f = {REQUANTIZATION};
+  const rc_conv_shape s = {{{self.ic}, {self.oc}, {kh}, {kw}, {sy}, {sx}, {dy}, {dx}, {oh}, {ow}}};
+  const rc_int8_source in = {{x, {self.width * self.ic}, {self.ic}}};
+  const rc_int8_source res = {{{"r" if self.residual else "0"}, {ow * self.oc}, {self.oc}}};
+  const rc_int8_target out = {{y, {ow * self.oc}, {self.oc}}};
+  const rc_requantization f = {REQUANTIZATION};
   (void)r, (void)u, (void)v, (void)p;
   {call}
 }}"""
@@ -90,25 +90,25 @@ def dense_c(k: int, n: int) -> str:
     return f"""
 void {name}({arguments});
 void {name}({arguments}) {{
-  const requantization f = {REQUANTIZATION};
-  int8_dense({k}, {n}, x, w, b, f, y);
+  const rc_requantization f = {REQUANTIZATION};
+  rc_int8_dense({k}, {n}, x, w, b, f, y);
 }}"""
 
 
 OTHERS = f"""
 void pools(int16_t *x, int16_t *largest, int16_t *mean);
 void pools(int16_t *x, int16_t *largest, int16_t *mean) {{
-  const pool_shape s = {{11, 7, 9, 3, 3, 2, 2, 1, 1, 1, 1, 4, 5}};
-  const int8_source in = {{x, 99, 11}};
-  const int8_target first = {{largest, 55, 11}}, second = {{mean, 55, 11}};
-  int8_pool(s, MAX_POOL, in, 1, {LOW}, {HIGH}, first);
-  int8_pool(s, AVERAGE_OF_IMAGE, in, 0.75f, {LOW}, {HIGH}, second);
+  const rc_pool_shape s = {{11, 7, 9, 3, 3, 2, 2, 1, 1, 1, 1, 4, 5}};
+  const rc_int8_source in = {{x, 99, 11}};
+  const rc_int8_target first = {{largest, 55, 11}}, second = {{mean, 55, 11}};
+  rc_int8_pool(s, RC_MAX_POOL, in, 1, {LOW}, {HIGH}, first);
+  rc_int8_pool(s, RC_AVERAGE_OF_IMAGE, in, 0.75f, {LOW}, {HIGH}, second);
 }}
 void pointwise(float *x, int16_t *q, float *back, int16_t *y, int16_t *sum);
 void pointwise(float *x, int16_t *q, float *back, int16_t *y, int16_t *sum) {{
-  quantize({POINTWISE}, x, 0.03f, {LOW}, {HIGH}, q);
-  dequantize({POINTWISE}, q, 0.03f, back);
-  int8_add({POINTWISE}, q, {OWN}f, y, {OTHER}f, {LOW}, {HIGH}, sum);
+  rc_quantize({POINTWISE}, x, 0.03f, {LOW}, {HIGH}, q);
+  rc_dequantize({POINTWISE}, q, 0.03f, back);
+  rc_int8_add({POINTWISE}, q, {OWN}f, y, {OTHER}f, {LOW}, {HIGH}, sum);
 }}
 """
 
