@@ -2,125 +2,111 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.wasm.compiler import conv_choice, packing
-from stages.wasm.compiler.specialised import Specialised, Strides, number
+from stages.wasm.compiler.conv_choice import ConvShape
+from stages.wasm.compiler.expressions import number
+from stages.wasm.compiler.fast_conv import Views, conv_shape, conv_windows, weights_and_bias
+from stages.wasm.compiler.graph import Graph, Node
+from stages.wasm.compiler.kernel import ANY, CHANNELS_LAST, Call, Kernel, Need, Needs
+from stages.wasm.compiler.loops import loop
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from stages.wasm.compiler.conv_choice import ConvShape
+RESIDUAL = 4
+"""the place of a QConv's residual among its inputs"""
 
 
-@dataclass(frozen=True)
-class Residual:
-    """A quantized Add in the same pass: own * value + other * residual, clipped to low..high."""
+class QConv(Kernel):
+    """A quantized Conv, with the quantized Add that follows it if that has been merged into it."""
 
-    strides: Strides
-    own: float
-    other: float
-    low: int
-    high: int
+    name = "int8 conv"
+    ops = ("QConv",)
+
+    def needs(self, node: Node, graph: Graph) -> Needs:
+        residual = (CHANNELS_LAST,) * (len(node.inputs) - RESIDUAL)
+        pads = conv_windows(node, graph).pads
+        return Needs((Need("channels_last", pads), ANY, ANY, ANY, *residual), (CHANNELS_LAST,))
+
+    def emit(self, call: Call) -> str:
+        node, graph = call.node, call.graph
+        shape, (weights, bias) = conv_shape(node, graph), weights_and_bias(node, graph)
+        x, y = call.tensor(node.inputs[0]), call.tensor(node.outputs[0])
+        call.macs = y.size * shape.ic * shape.kernel[0] * shape.kernel[1]
+        views = Views(call, x, y, node.input(RESIDUAL), conv_windows(node, graph), "rc_int8_source", "rc_int8_target")
+        scale = graph.constant(node.inputs[3])
+        assert scale is not None
+        if shape.groups > 1 and not shape.depthwise:
+            text = _grouped(call, shape, weights, bias, scale, views)
+        elif shape.depthwise:
+            call.include("int8_depthwise_conv.h")
+            packed = call.weights(packing.int8_depthwise(weights))
+            text = _text(call, "rc_int8_depthwise_conv", shape, packed, bias, scale, views)
+        elif call.options.winograd and conv_choice.int8_winograd(shape, weights):
+            text = _winograd(call, shape, weights, bias, scale, views)
+        else:
+            call.include("int8_conv.h")
+            by_row = shape.dilation[1] == 1 and x.shape[1] == shape.ic
+            packed = call.weights(packing.int8_direct(weights, by_row))
+            text = _text(call, "rc_int8_conv", shape, packed, bias, scale, views)
+        return loop("n", y.shape[0], text)
 
 
-@dataclass(frozen=True)
-class Rounding:
-    """How an int32 sum becomes a quantized value: times `scale` (per output channel), clipped to low..high.
-
-    low and high are the bounds of q - zero point.
-    """
-
-    scale: NDArray[np.float32]
-    low: int
-    high: int
-
-    def c(self, residual: Residual | None, offset: str = "") -> str:
-        """The initialiser of a `requantization` whose scales are at `m`."""
-        other = residual or Residual(Strides(0, 0), 1, 1, self.low, self.high)
-        factors = f"{number(other.own)}, {number(other.other)}"
-        return f"(requantization){{m{offset}, {self.low}, {self.high}, {factors}, {other.low}, {other.high}}}"
+def requantization(node: Node, scales: str) -> str:
+    """The C of an `rc_requantization` with the bounds and factors of a quantized node."""
+    low, high = node.attributes["low"], node.attributes["high"]
+    own, other = (number(node.attributes.get(name, 1.0)) for name in ("own", "other"))
+    last = (node.attributes.get("sum_low", low), node.attributes.get("sum_high", high))
+    return f"(rc_requantization){{{scales}, {low}, {high}, {own}, {other}, {last[0]}, {last[1]}}}"
 
 
-def specialise(
+def _text(
+    call: Call,
+    function: str,
     shape: ConvShape,
-    weights: NDArray[np.int8],
-    bias: NDArray[np.int32],
-    rounding: Rounding,
-    source: Strides,
-    target: Strides,
-    residual: Residual | None,
-    winograd: bool,
-) -> Specialised:
-    """One image: `weights` (groups * oc, ic, kh, kw) without zero points, activations as int16 q - zero point.
-
-    The sums are exact whichever kernel is chosen.
-    """
-    if shape.groups > 1 and not shape.depthwise:
-        return _grouped(shape, weights, bias, rounding, source, target, residual)
-    rest = f"{_other(residual)}, {rounding.c(residual)}, {target.view('int8_target', 'out')}"
-    view = source.view("int8_source", "in")
-    constants: dict[str, NDArray[Any]] = {"b": packing.filled(bias, 8), "m": packing.filled(rounding.scale, 8)}
-    with_residual = residual is not None
-    if shape.depthwise:
-        body = f"int8_depthwise_conv((conv_shape){shape.c}, {view}, w, b, {rest});"
-        constants["w"] = packing.int8_depthwise(weights)
-        return Specialised(("int8_depthwise_conv.h",), "int16_t", body, constants, with_residual)
-    if not winograd or not conv_choice.int8_winograd(shape, weights):
-        constants["w"] = packing.int8_direct(weights, by_row=_by_row(shape, source))
-        body = f"int8_conv((conv_shape){shape.c}, {view}, w, b, {rest});"
-        return Specialised(("int8_conv.h",), "int16_t", body, constants, with_residual)
-    block, blocks, ic = conv_choice.block(shape, 2, 2), -(-shape.oc // 8), packing.up(shape.ic, 2)
-    inputs = 16 * 2 * (packing.up(shape.ic, 8) * block + 32)
-    constants["w"] = packing.int8_direct(weights, by_row=False, least=8)
-    products = f"(int32_t *)(void *)((char *)scratch + {inputs})"
-    return Specialised(
-        ("int8_winograd.h",),
-        "int16_t",
-        f"int8_winograd_conv({block}, (conv_shape){shape.c}, {view}, prepared, b, {rest}, scratch, {products});",
-        constants,
-        with_residual,
-        prepare=f"int8_winograd_weights({shape.ic}, {blocks}, w, prepared);",
-        prepared_bytes=2 * 16 * ic * blocks * 8,
-        scratch_bytes=inputs + 16 * 4 * (8 * block + 16),
-    )
+    packed: str,
+    bias: NDArray[Any],
+    scale: NDArray[Any],
+    views: Views,
+    scratch: str = "",
+) -> str:
+    b, m = (call.weights(packing.filled(values, 8)) for values in (bias, scale))
+    head = f"{function}((rc_conv_shape){shape.c}, {views.source()}, {packed}, {b}, {views.other()}"
+    return f"{head}, {requantization(call.node, m)}, {views.target()}{scratch});"
 
 
-def _other(residual: Residual | None, offset: str = "") -> str:
-    return residual.strides.view("int8_source", f"res{offset}") if residual else "(int8_source){0, 0, 0}"
-
-
-def _by_row(shape: ConvShape, source: Strides) -> bool:
-    """What int8_conv.h calls flat."""
-    return shape.dilation[1] == 1 and source.px == shape.ic
+def _winograd(
+    call: Call, shape: ConvShape, weights: NDArray[Any], bias: NDArray[Any], scale: NDArray[Any], views: Views
+) -> str:
+    call.include("int8_winograd.h")
+    block, blocks = conv_choice.block(shape, 2, 2), -(-shape.oc // 8)
+    packed = call.weights(packing.int8_direct(weights, by_row=False, least=8))
+    prepare = f"rc_int8_winograd_weights({shape.ic}, {blocks}, {packed}, {{}});"
+    prepared = call.prepared("int16_t", 16 * packing.up(shape.ic, 2) * blocks * 8, prepare)
+    inputs = call.scratch("int16_t", 16 * (packing.up(shape.ic, 8) * block + 32))
+    products = call.scratch("int32_t", 16 * (8 * block + 16))
+    text = _text(call, "rc_int8_winograd_conv", shape, prepared, bias, scale, views, f", {inputs}, {products}")
+    return text.replace("rc_int8_winograd_conv(", f"rc_int8_winograd_conv({block}, ", 1)
 
 
 def _grouped(
-    shape: ConvShape,
-    weights: NDArray[np.int8],
-    bias: NDArray[np.int32],
-    rounding: Rounding,
-    source: Strides,
-    target: Strides,
-    residual: Residual | None,
-) -> Specialised:
+    call: Call, shape: ConvShape, weights: NDArray[Any], bias: NDArray[Any], scale: NDArray[Any], views: Views
+) -> str:
     """A loop over the groups, each a direct convolution of a slice of the channels."""
     import numpy as np
 
-    groups = shape.groups
-    packed = [packing.int8_direct(group, by_row=False) for group in np.split(weights, groups)]
-    per_channel = {
-        name: np.concatenate([packing.filled(group, 8) for group in np.split(values, groups)])
-        for name, values in (("b", bias), ("m", rounding.scale))
-    }
-    step = packing.up(shape.oc, 8)
-    body = (
-        f"for (int g = 0; g < {groups}; ++g) int8_conv((conv_shape){shape.c}, "
-        f"{source.view('int8_source', f'in + g * {shape.ic}')}, w + g * {len(packed[0])}, b + g * {step}, "
-        f"{_other(residual, f' + g * {shape.oc}')}, {rounding.c(residual, f' + g * {step}')}, "
-        f"{target.view('int8_target', f'out + g * {shape.oc}')});"
+    call.include("int8_conv.h")
+    packed = [packing.int8_direct(group, by_row=False) for group in np.split(weights, shape.groups)]
+    b, m = (
+        call.weights(np.concatenate([packing.filled(group, 8) for group in np.split(values, shape.groups)]))
+        for values in (bias, scale)
     )
-    constants = {"w": np.concatenate(packed), **per_channel}
-    return Specialised(("int8_conv.h",), "int16_t", body, constants, residual is not None)
+    step, step_in, step_out = packing.up(shape.oc, 8), f" + g * {shape.ic}", f" + g * {shape.oc}"
+    text = (
+        f"rc_int8_conv((rc_conv_shape){shape.c}, {views.source(step_in)}, "
+        f"{call.weights(np.concatenate(packed))} + g * {len(packed[0])}, {b} + g * {step}, {views.other(step_out)}, "
+        f"{requantization(call.node, f'{m} + g * {step}')}, {views.target(step_out)});"
+    )
+    return loop("g", shape.groups, text)

@@ -13,7 +13,7 @@ typedef struct {
   float p, q;
 } rc_activation;
 
-RC_ALWAYS_INLINE rc_v4 rc_activate(rc_v4 a, const rc_activation f) {
+RC_INLINE rc_v4 rc_activate(rc_v4 a, const rc_activation f) {
   const rc_v4 zero = rc_v4_splat(0), one = rc_v4_splat(1);
   switch (f.kind) {
     case RC_RELU:

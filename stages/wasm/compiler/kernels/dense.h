@@ -5,7 +5,7 @@
 
 #include "activation.h"
 
-RC_ALWAYS_INLINE void rc_dense_block(const int k, const int lanes, const float *x, const float *w, const float *b,
+RC_INLINE void rc_dense_block(const int k, const int lanes, const float *x, const float *w, const float *b,
                                      const float *residual, const rc_activation f, float *y) {
   const int vectors = (lanes + 3) / 4;
   rc_v4 sum[8];
@@ -23,7 +23,7 @@ RC_ALWAYS_INLINE void rc_dense_block(const int k, const int lanes, const float *
   }
 }
 
-RC_ALWAYS_INLINE void rc_dense(const int k, const int n, const float *x, const float *w, const float *b,
+RC_INLINE void rc_dense(const int k, const int n, const float *x, const float *w, const float *b,
                                const float *residual, const rc_activation f, float *y) {
   int c = 0;
   for (; c + 32 <= n; c += 32) rc_dense_block(k, 32, x, w + c * k, b + c, residual ? residual + c : 0, f, y + c);

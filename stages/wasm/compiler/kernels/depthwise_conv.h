@@ -5,7 +5,7 @@
 
 #include "direct_conv.h"
 
-RC_ALWAYS_INLINE void rc_depthwise_tile(const rc_conv_shape s, const int px, const int lanes, rc_source in,
+RC_INLINE void rc_depthwise_tile(const rc_conv_shape s, const int px, const int lanes, rc_source in,
                                         const float *w, const float *b, rc_source res, const rc_activation f,
                                         rc_target out) {
   const int width = (s.oc + 3) / 4 * 4;
@@ -29,7 +29,7 @@ RC_ALWAYS_INLINE void rc_depthwise_tile(const rc_conv_shape s, const int px, con
   }
 }
 
-RC_ALWAYS_INLINE void rc_depthwise_channels(const rc_conv_shape s, const int lanes, rc_source in, const float *w,
+RC_INLINE void rc_depthwise_channels(const rc_conv_shape s, const int lanes, rc_source in, const float *w,
                                             const float *b, rc_source res, const rc_activation f, rc_target out) {
   for (int y = 0; y < s.oh; ++y) {
     const rc_source row = rc_source_at(in, y * s.stride_y, 0, 0);
@@ -43,7 +43,7 @@ RC_ALWAYS_INLINE void rc_depthwise_channels(const rc_conv_shape s, const int lan
   }
 }
 
-RC_ALWAYS_INLINE void rc_depthwise_conv(const rc_conv_shape s, rc_source in, const float *w, const float *b,
+RC_INLINE void rc_depthwise_conv(const rc_conv_shape s, rc_source in, const float *w, const float *b,
                                         rc_source res, const rc_activation f, rc_target out) {
   int c = 0;
   for (; c + 4 <= s.oc; c += 4)

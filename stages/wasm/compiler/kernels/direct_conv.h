@@ -11,7 +11,7 @@ typedef struct {
   int ic, oc, kh, kw, stride_y, stride_x, dilation_y, dilation_x, oh, ow;
 } rc_conv_shape;
 
-RC_ALWAYS_INLINE void rc_conv_tile(const rc_conv_shape s, const int px, const int lanes, rc_source in, const float *w,
+RC_INLINE void rc_conv_tile(const rc_conv_shape s, const int px, const int lanes, rc_source in, const float *w,
                                    const float *b, rc_source res, const rc_activation f, rc_target out) {
   const int two = lanes > 4, width = two ? 8 : 4, step = s.stride_x * in.px;
   /* then the taps of one kernel row follow each other in the input */
@@ -48,7 +48,7 @@ RC_ALWAYS_INLINE void rc_conv_tile(const rc_conv_shape s, const int px, const in
   }
 }
 
-RC_ALWAYS_INLINE void rc_conv_channels(const rc_conv_shape s, const int lanes, rc_source in, const float *w,
+RC_INLINE void rc_conv_channels(const rc_conv_shape s, const int lanes, rc_source in, const float *w,
                                        const float *b, rc_source res, const rc_activation f, rc_target out) {
   for (int y = 0; y < s.oh; ++y) {
     const rc_source row = rc_source_at(in, y * s.stride_y, 0, 0);
@@ -62,7 +62,7 @@ RC_ALWAYS_INLINE void rc_conv_channels(const rc_conv_shape s, const int lanes, r
   }
 }
 
-RC_ALWAYS_INLINE void rc_direct_conv(const rc_conv_shape s, rc_source in, const float *w, const float *b, rc_source res,
+RC_INLINE void rc_direct_conv(const rc_conv_shape s, rc_source in, const float *w, const float *b, rc_source res,
                                      const rc_activation f, rc_target out) {
   const int taps = s.kh * s.kw * s.ic;
   int c = 0;

@@ -8,7 +8,7 @@
 #include "direct_conv.h"
 #include "requantize.h"
 
-RC_ALWAYS_INLINE void rc_int8_conv_tile(const rc_conv_shape s, const int px, const int lanes, const int c,
+RC_INLINE void rc_int8_conv_tile(const rc_conv_shape s, const int px, const int lanes, const int c,
                                         rc_int8_source in, const int8_t *w, const int32_t *b, rc_int8_source res,
                                         const rc_requantization r, rc_int8_target out) {
   const int two = lanes > 4, width = two ? 16 : 8, step = s.stride_x * in.px;
@@ -40,7 +40,7 @@ RC_ALWAYS_INLINE void rc_int8_conv_tile(const rc_conv_shape s, const int px, con
     rc_requantize(sum[i][0], sum[i][1], lanes, c, r, res.at ? res.at + i * res.px : 0, out.at + i * out.px);
 }
 
-RC_ALWAYS_INLINE void rc_int8_conv_channels(const rc_conv_shape s, const int lanes, const int c, rc_int8_source in,
+RC_INLINE void rc_int8_conv_channels(const rc_conv_shape s, const int lanes, const int c, rc_int8_source in,
                                             const int8_t *w, const int32_t *b, rc_int8_source res,
                                             const rc_requantization r, rc_int8_target out) {
   for (int y = 0; y < s.oh; ++y) {
@@ -55,7 +55,7 @@ RC_ALWAYS_INLINE void rc_int8_conv_channels(const rc_conv_shape s, const int lan
   }
 }
 
-RC_ALWAYS_INLINE void rc_int8_conv(const rc_conv_shape s, rc_int8_source in, const int8_t *w, const int32_t *b,
+RC_INLINE void rc_int8_conv(const rc_conv_shape s, rc_int8_source in, const int8_t *w, const int32_t *b,
                                    rc_int8_source res, const rc_requantization r, rc_int8_target out) {
   const int flat = s.dilation_x == 1 && in.px == s.ic;
   const int taps = s.kh * (flat ? (s.kw * s.ic + 1) / 2 * 2 : s.kw * ((s.ic + 1) / 2 * 2));

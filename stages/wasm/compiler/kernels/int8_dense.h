@@ -6,7 +6,7 @@
 
 #include "requantize.h"
 
-RC_ALWAYS_INLINE void rc_int8_dense_block(const int k, const int lanes, const int c, const int16_t *x, const int8_t *w,
+RC_INLINE void rc_int8_dense_block(const int k, const int lanes, const int c, const int16_t *x, const int8_t *w,
                                           const int32_t *b, const rc_requantization r, int16_t *y) {
   const int vectors = (lanes + 3) / 4;
   rc_i4 sum[4];
@@ -21,7 +21,7 @@ RC_ALWAYS_INLINE void rc_int8_dense_block(const int k, const int lanes, const in
   if (lanes > 8) rc_requantize(sum[2], vectors > 3 ? sum[3] : sum[2], lanes - 8, c + 8, r, 0, y + c + 8);
 }
 
-RC_ALWAYS_INLINE void rc_int8_dense(const int k, const int n, const int16_t *x, const int8_t *w, const int32_t *b,
+RC_INLINE void rc_int8_dense(const int k, const int n, const int16_t *x, const int8_t *w, const int32_t *b,
                                     const rc_requantization r, int16_t *y) {
   const int even = (k + 1) / 2 * 2;
   int c = 0;

@@ -6,11 +6,11 @@
 #include "direct_conv.h"
 #include "requantize.h"
 
-RC_ALWAYS_INLINE rc_h8 rc_int8_tap(const rc_conv_shape s, const int lanes, rc_int8_source in, const int tap) {
+RC_INLINE rc_h8 rc_int8_tap(const rc_conv_shape s, const int lanes, rc_int8_source in, const int tap) {
   return rc_h8_load_lanes(in.at + tap / s.kw * s.dilation_y * in.row + tap % s.kw * s.dilation_x * in.px, lanes);
 }
 
-RC_ALWAYS_INLINE void rc_int8_depthwise_pixel(const rc_conv_shape s, const int lanes, const int c, rc_int8_source in,
+RC_INLINE void rc_int8_depthwise_pixel(const rc_conv_shape s, const int lanes, const int c, rc_int8_source in,
                                               const int8_t *w, const int32_t *b, const int16_t *residual,
                                               const rc_requantization r, int16_t *out) {
   const int taps = s.kh * s.kw;
@@ -25,7 +25,7 @@ RC_ALWAYS_INLINE void rc_int8_depthwise_pixel(const rc_conv_shape s, const int l
   rc_requantize(low, high, lanes, c, r, residual, out);
 }
 
-RC_ALWAYS_INLINE void rc_int8_depthwise_channels(const rc_conv_shape s, const int lanes, const int c, rc_int8_source in,
+RC_INLINE void rc_int8_depthwise_channels(const rc_conv_shape s, const int lanes, const int c, rc_int8_source in,
                                                  const int8_t *w, const int32_t *b, rc_int8_source res,
                                                  const rc_requantization r, rc_int8_target out) {
   for (int y = 0; y < s.oh; ++y)
@@ -34,7 +34,7 @@ RC_ALWAYS_INLINE void rc_int8_depthwise_channels(const rc_conv_shape s, const in
                               rc_int8_source_at(res, y, x, c).at, r, rc_int8_target_at(out, y, x, c).at);
 }
 
-RC_ALWAYS_INLINE void rc_int8_depthwise_conv(const rc_conv_shape s, rc_int8_source in, const int8_t *w,
+RC_INLINE void rc_int8_depthwise_conv(const rc_conv_shape s, rc_int8_source in, const int8_t *w,
                                              const int32_t *b, rc_int8_source res, const rc_requantization r,
                                              rc_int8_target out) {
   const int block = (s.kh * s.kw + 1) / 2 * 16;

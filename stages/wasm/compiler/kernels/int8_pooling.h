@@ -6,7 +6,7 @@
 #include "pooling.h"
 #include "requantize.h"
 
-RC_ALWAYS_INLINE void rc_int8_pool_window(const rc_pool_shape s, const int kind, const int lanes, rc_int8_source in,
+RC_INLINE void rc_int8_pool_window(const rc_pool_shape s, const int kind, const int lanes, rc_int8_source in,
                                           const int y, const int x, const float scale, const float low_bound,
                                           const float high_bound, int16_t *out) {
   const int top = y * s.stride_y - s.y0, left = x * s.stride_x - s.x0;
@@ -38,7 +38,7 @@ RC_ALWAYS_INLINE void rc_int8_pool_window(const rc_pool_shape s, const int kind,
   rc_h8_store_lanes(out, largest, lanes);
 }
 
-RC_ALWAYS_INLINE void rc_int8_pool(const rc_pool_shape s, const int kind, rc_int8_source in, const float scale,
+RC_INLINE void rc_int8_pool(const rc_pool_shape s, const int kind, rc_int8_source in, const float scale,
                                    const float low, const float high, rc_int8_target out) {
   for (int y = 0; y < s.oh; ++y) {
     for (int x = 0; x < s.ow; ++x) {

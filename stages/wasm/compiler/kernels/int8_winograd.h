@@ -10,7 +10,7 @@
 #define RC_INT8_WINOGRAD_PRODUCT_STRIDE(block) (8 * (block) + 16)
 
 /* [blocks][9][pairs][8][2] of int8 -> [blocks][16][pairs][8][2] of int16, times 4 */
-RC_ALWAYS_INLINE void rc_int8_winograd_weights(const int ic, const int blocks, const int8_t *w, int16_t *u) {
+RC_INLINE void rc_int8_winograd_weights(const int ic, const int blocks, const int8_t *w, int16_t *u) {
   const int length = (ic + 1) / 2 * 16;
   for (int block = 0; block < blocks; ++block, w += 9 * length, u += 16 * length) {
     for (int i = 0; i < length; i += 8) {
@@ -37,7 +37,7 @@ RC_ALWAYS_INLINE void rc_int8_winograd_weights(const int ic, const int blocks, c
   }
 }
 
-RC_ALWAYS_INLINE void rc_int8_winograd_input_tile(const int lanes, rc_int8_source in, int16_t *v, const int stride) {
+RC_INLINE void rc_int8_winograd_input_tile(const int lanes, rc_int8_source in, int16_t *v, const int stride) {
   rc_h8 rows[4][4];
   RC_UNROLL
   for (int x = 0; x < 4; ++x) {
@@ -58,7 +58,7 @@ RC_ALWAYS_INLINE void rc_int8_winograd_input_tile(const int lanes, rc_int8_sourc
   }
 }
 
-RC_ALWAYS_INLINE void rc_int8_winograd_multiply(const int ic, const int ic_stride, const int16_t *v, const int16_t *u,
+RC_INLINE void rc_int8_winograd_multiply(const int ic, const int ic_stride, const int16_t *v, const int16_t *u,
                                                 int32_t *products) {
   rc_i4 sum[4][2];
   RC_UNROLL
@@ -81,7 +81,7 @@ RC_ALWAYS_INLINE void rc_int8_winograd_multiply(const int ic, const int ic_strid
 }
 
 /* 2 x 2 outputs of 4 channels, as sums of a direct convolution would be */
-RC_ALWAYS_INLINE void rc_int8_winograd_output(const int32_t *products, const int stride, const int32_t *b,
+RC_INLINE void rc_int8_winograd_output(const int32_t *products, const int stride, const int32_t *b,
                                               rc_i4 y[2][2]) {
   const rc_i4 bias = rc_i4_load(b);
   rc_i4 rows[2][4];
@@ -100,7 +100,7 @@ RC_ALWAYS_INLINE void rc_int8_winograd_output(const int32_t *products, const int
   }
 }
 
-RC_ALWAYS_INLINE void rc_int8_winograd_output_tile(const int lanes, const int c, const int32_t *products,
+RC_INLINE void rc_int8_winograd_output_tile(const int lanes, const int c, const int32_t *products,
                                                    const int stride, const int32_t *b, rc_int8_source res,
                                                    const rc_requantization r, rc_int8_target out) {
   rc_i4 low[2][2], high[2][2];
@@ -116,7 +116,7 @@ RC_ALWAYS_INLINE void rc_int8_winograd_output_tile(const int lanes, const int c,
 }
 
 /* As `rc_winograd_conv`: `block` tiles at a time, a multiple of 4 and at most 64, of an image of at least 2 x 2. */
-RC_ALWAYS_INLINE void rc_int8_winograd_conv(const int block, const rc_conv_shape s, rc_int8_source in, const int16_t *u,
+RC_INLINE void rc_int8_winograd_conv(const int block, const rc_conv_shape s, rc_int8_source in, const int16_t *u,
                                             const int32_t *b, rc_int8_source res, const rc_requantization r,
                                             rc_int8_target out, int16_t *v, int32_t *products) {
   const int across = (s.ow + 1) / 2, tiles = across * ((s.oh + 1) / 2);

@@ -12,7 +12,7 @@ typedef struct {
 
 enum { RC_MAX_POOL, RC_AVERAGE_OF_IMAGE, RC_AVERAGE_OF_WINDOW };
 
-RC_ALWAYS_INLINE void rc_pool_window(const rc_pool_shape s, const int kind, const int lanes, rc_source in, const int y,
+RC_INLINE void rc_pool_window(const rc_pool_shape s, const int kind, const int lanes, rc_source in, const int y,
                                      const int x, float *out) {
   const int top = y * s.stride_y - s.y0, left = x * s.stride_x - s.x0;
   rc_v4 a = rc_v4_splat(0);
@@ -34,7 +34,7 @@ RC_ALWAYS_INLINE void rc_pool_window(const rc_pool_shape s, const int kind, cons
 }
 
 /* without padding and dilation every window is whole: the loops have no conditions */
-RC_ALWAYS_INLINE void rc_pool_whole_window(const rc_pool_shape s, const int kind, const int lanes, const float *in,
+RC_INLINE void rc_pool_whole_window(const rc_pool_shape s, const int kind, const int lanes, const float *in,
                                            const int row, const int px, float *out) {
   rc_v4 a = rc_v4_load_lanes(in, lanes);
   for (int i = 0; i < s.kh; ++i) {
@@ -47,7 +47,7 @@ RC_ALWAYS_INLINE void rc_pool_whole_window(const rc_pool_shape s, const int kind
   rc_v4_store_lanes(out, a, lanes);
 }
 
-RC_ALWAYS_INLINE void rc_pool(const rc_pool_shape s, const int kind, rc_source in, rc_target out) {
+RC_INLINE void rc_pool(const rc_pool_shape s, const int kind, rc_source in, rc_target out) {
   const int whole = s.y0 == 0 && s.x0 == 0 && s.dilation_y == 1 && s.dilation_x == 1 &&
                     (s.oh - 1) * s.stride_y + s.kh <= s.ih && (s.ow - 1) * s.stride_x + s.kw <= s.iw;
   for (int y = 0; y < s.oh; ++y) {

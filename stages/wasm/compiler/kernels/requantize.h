@@ -15,12 +15,12 @@ typedef struct {
   int row, px;
 } rc_int8_target;
 
-RC_ALWAYS_INLINE rc_int8_source rc_int8_source_at(rc_int8_source s, int y, int x, int channel) {
+RC_INLINE rc_int8_source rc_int8_source_at(rc_int8_source s, int y, int x, int channel) {
   if (s.at) s.at += y * s.row + x * s.px + channel;
   return s;
 }
 
-RC_ALWAYS_INLINE rc_int8_target rc_int8_target_at(rc_int8_target t, int y, int x, int channel) {
+RC_INLINE rc_int8_target rc_int8_target_at(rc_int8_target t, int y, int x, int channel) {
   t.at += y * t.row + x * t.px + channel;
   return t;
 }
@@ -32,12 +32,12 @@ typedef struct {
   float low, high, own, other, sum_low, sum_high;
 } rc_requantization;
 
-RC_ALWAYS_INLINE rc_i4 rc_clipped(rc_v4 a, const float low, const float high) {
+RC_INLINE rc_i4 rc_clipped(rc_v4 a, const float low, const float high) {
   return rc_i4_round(rc_v4_min(rc_v4_max(a, rc_v4_splat(low)), rc_v4_splat(high)));
 }
 
 /* 8 output channels, of which `lanes` are stored */
-RC_ALWAYS_INLINE void rc_requantize(rc_i4 low, rc_i4 high, const int lanes, const int c, const rc_requantization r,
+RC_INLINE void rc_requantize(rc_i4 low, rc_i4 high, const int lanes, const int c, const rc_requantization r,
                                     const int16_t *residual, int16_t *out) {
   low = rc_clipped(rc_v4_mul(rc_i4_to_float(low), rc_v4_load(r.scale + c)), r.low, r.high);
   if (lanes > 4) high = rc_clipped(rc_v4_mul(rc_i4_to_float(high), rc_v4_load(r.scale + c + 4)), r.low, r.high);

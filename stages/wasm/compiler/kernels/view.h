@@ -15,12 +15,12 @@ typedef struct {
   int row, px;
 } rc_target;
 
-RC_ALWAYS_INLINE rc_source rc_source_at(rc_source s, int y, int x, int channel) {
+RC_INLINE rc_source rc_source_at(rc_source s, int y, int x, int channel) {
   if (s.at) s.at += y * s.row + x * s.px + channel;
   return s;
 }
 
-RC_ALWAYS_INLINE rc_target rc_target_at(rc_target t, int y, int x, int channel) {
+RC_INLINE rc_target rc_target_at(rc_target t, int y, int x, int channel) {
   t.at += y * t.row + x * t.px + channel;
   return t;
 }

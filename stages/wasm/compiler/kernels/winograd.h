@@ -15,7 +15,7 @@
 
 /* Weights as `rc_direct_conv` has them, each block 8 wide -> [oc / 8][(m + 2)^2][ic][8]; `blocks` is oc / 8 rounded up.
  */
-RC_ALWAYS_INLINE void rc_winograd_weights(const int m, const int ic, const int blocks, const float *w, float *u) {
+RC_INLINE void rc_winograd_weights(const int m, const int ic, const int blocks, const float *w, float *u) {
   const int n = m + 2, length = ic * 8;
   for (int block = 0; block < blocks; ++block, w += 9 * length, u += n * n * length) {
     for (int i = 0; i < length; i += 4) {
@@ -39,7 +39,7 @@ RC_ALWAYS_INLINE void rc_winograd_weights(const int m, const int ic, const int b
 }
 
 /* One tile, up to 4 of its channels: position (y, x) goes to v + (y * n + x) * stride. */
-RC_ALWAYS_INLINE void rc_winograd_input_tile(const int m, const int lanes, rc_source in, float *v, const int stride) {
+RC_INLINE void rc_winograd_input_tile(const int m, const int lanes, rc_source in, float *v, const int stride) {
   const int n = m + 2;
   rc_v4 d[6], rows[6][6], t[6];
   RC_UNROLL
@@ -59,7 +59,7 @@ RC_ALWAYS_INLINE void rc_winograd_input_tile(const int m, const int lanes, rc_so
 }
 
 /* One position: 4 tiles by 8 output channels, `ic_stride` floats between the tiles of v. */
-RC_ALWAYS_INLINE void rc_winograd_multiply(const int ic, const int ic_stride, const float *v, const float *u,
+RC_INLINE void rc_winograd_multiply(const int ic, const int ic_stride, const float *v, const float *u,
                                            float *products) {
   rc_v4 sum[4][2];
   RC_UNROLL
@@ -81,7 +81,7 @@ RC_ALWAYS_INLINE void rc_winograd_multiply(const int ic, const int ic_stride, co
   }
 }
 
-RC_ALWAYS_INLINE void rc_winograd_output_tile(const int m, const int lanes, const float *products, const int stride,
+RC_INLINE void rc_winograd_output_tile(const int m, const int lanes, const float *products, const int stride,
                                               const float *b, rc_source res, const rc_activation f, rc_target out) {
   const int n = m + 2;
   const rc_v4 bias = rc_v4_load(b);
@@ -107,7 +107,7 @@ RC_ALWAYS_INLINE void rc_winograd_output_tile(const int m, const int lanes, cons
 }
 
 /* `block` is a multiple of 4. `v` holds (m + 2)^2 input strides, `products` as many product strides. */
-RC_ALWAYS_INLINE void rc_winograd_conv(const int m, const int block, const rc_conv_shape s, rc_source in,
+RC_INLINE void rc_winograd_conv(const int m, const int block, const rc_conv_shape s, rc_source in,
                                        const float *u, const float *b, rc_source res, const rc_activation f,
                                        rc_target out, float *v, float *products) {
   const int across = (s.ow + m - 1) / m, tiles = across * ((s.oh + m - 1) / m), positions = (m + 2) * (m + 2);

@@ -10,7 +10,7 @@
 #define RC_SQRT_2 1.41421356237309505f
 
 /* m + 2 values from m + 2 of the input */
-RC_ALWAYS_INLINE void rc_winograd_input(const int m, const rc_v4 d[6], rc_v4 t[6]) {
+RC_INLINE void rc_winograd_input(const int m, const rc_v4 d[6], rc_v4 t[6]) {
   if (m == 2) {
     t[0] = rc_v4_sub(d[0], d[2]);
     t[1] = rc_v4_add(d[1], d[2]);
@@ -31,7 +31,7 @@ RC_ALWAYS_INLINE void rc_winograd_input(const int m, const rc_v4 d[6], rc_v4 t[6
 }
 
 /* m + 2 values from the 3 of the kernel */
-RC_ALWAYS_INLINE void rc_winograd_kernel(const int m, const rc_v4 g[3], rc_v4 t[6]) {
+RC_INLINE void rc_winograd_kernel(const int m, const rc_v4 g[3], rc_v4 t[6]) {
   if (m == 2) {
     const rc_v4 even = rc_v4_mul(rc_v4_splat(0.5f), rc_v4_add(g[0], g[2])), odd = rc_v4_mul(rc_v4_splat(0.5f), g[1]);
     t[0] = g[0];
@@ -53,7 +53,7 @@ RC_ALWAYS_INLINE void rc_winograd_kernel(const int m, const rc_v4 g[3], rc_v4 t[
 }
 
 /* m outputs from m + 2 products */
-RC_ALWAYS_INLINE void rc_winograd_output(const int m, const rc_v4 p[6], rc_v4 y[4]) {
+RC_INLINE void rc_winograd_output(const int m, const rc_v4 p[6], rc_v4 y[4]) {
   const rc_v4 sum1 = rc_v4_add(p[1], p[2]), difference1 = rc_v4_sub(p[1], p[2]);
   if (m == 2) {
     y[0] = rc_v4_add(p[0], sum1);
