@@ -1,0 +1,1 @@
+"""The WebAssembly target: one module per model, with zero imports."""

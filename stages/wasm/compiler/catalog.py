@@ -1,0 +1,53 @@
+"""The candidates, in the order in which they are asked: the first kernel that matches a node computes it."""
+
+from __future__ import annotations
+
+from stages.wasm.compiler.generic import conv, copies, elementwise, matmul, pool
+from stages.wasm.compiler.graph import Graph, Node
+from stages.wasm.compiler.kernel import Kernel
+from stages.wasm.compiler.options import Options, Unsupported
+
+FAST: tuple[Kernel, ...] = ()
+"""kernels for particular shapes"""
+
+GENERIC: tuple[Kernel, ...] = (
+    conv.Conv(),
+    matmul.MatMul(),
+    pool.Pool(),
+    copies.Reshape(),
+    copies.Convert(),
+    copies.Transpose(),
+    copies.Expand(),
+    copies.Concat(),
+    copies.Split(),
+    copies.Slice(),
+    elementwise.Elementwise(),
+)
+"""kernels for any shape, one for each operator"""
+
+CANDIDATES = (*FAST, *GENERIC)
+
+
+def supported() -> list[str]:
+    """The names of the ONNX operators the compiler knows."""
+    return sorted({op for kernel in GENERIC for op in kernel.ops} - {copies.CONVERT})
+
+
+def select(graph: Graph, options: Options) -> dict[str, Kernel]:
+    """A kernel for each node, by the name of its first output; Unsupported names every node that has none."""
+    chosen, problems = {}, []
+    for node in graph.nodes:
+        kernel = next((each for each in CANDIDATES if each.matches(node, graph, options)), None)
+        if kernel:
+            chosen[node.outputs[0]] = kernel
+        else:
+            problems.append(f"node {node.name!r} ({node.op}, opset {node.opset}){_reason(node, graph)}")
+    if problems:
+        known = f"the operators it knows are {', '.join(supported())}"
+        raise Unsupported([*problems[:-1], f"{problems[-1]}; {known}"])
+    return chosen
+
+
+def _reason(node: Node, graph: Graph) -> str:
+    reasons = (kernel.refusal(node, graph) for kernel in GENERIC if node.op in kernel.ops)
+    return next((f": {reason}" for reason in reasons if reason), "")

@@ -1,0 +1,33 @@
+"""The C of an epilogue: what is done to each element before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stages.wasm.compiler.expressions import BINARY, binary, unary
+from stages.wasm.compiler.graph import Node
+from stages.wasm.compiler.kernel import Call
+from stages.wasm.compiler.loops import View, broadcast
+
+
+def operands(call: Call, shape: Sequence[int]) -> list[View]:
+    """The operands of the node's epilogue, in the order of its steps, broadcast to the output's shape."""
+    names = [step.operand for step in call.node.epilogue if step.operand]
+    return [broadcast(call.tensor(name), call.argument(name), shape) for name in names]
+
+
+def statements(node: Node, variable: str, elements: Sequence[str]) -> list[str]:
+    """The epilogue as statements on a float variable; `elements` are the operands' C expressions at this place."""
+    lines, given = [], iter(elements)
+    for step in node.epilogue:
+        if step.op in BINARY:
+            sides = (variable, next(given))
+            lines.append(f"{variable} = {binary(step.op, *(reversed(sides) if step.swapped else sides), 'float32')};")
+        else:
+            lines.append(f"{variable} = {unary(step.op, variable, step.attributes, 'float32')};")
+    return lines
+
+
+def finish(call: Call, variable: str, indices: Sequence[str], shape: Sequence[int]) -> list[str]:
+    """The epilogue where the loop variables run over the axes of the output's shape."""
+    return statements(call.node, variable, [each.at(indices) for each in operands(call, shape)])
