@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from stages.wasm.compiler import fast_conv, fast_dense, fast_pool, int8_conv, int8_layers
 from stages.wasm.compiler.generic import conv, copies, elementwise, matmul, pool
 from stages.wasm.compiler.graph import Graph, Node
 from stages.wasm.compiler.kernel import Kernel
 from stages.wasm.compiler.options import Options, Unsupported
 
-FAST: tuple[Kernel, ...] = ()
+FAST: tuple[Kernel, ...] = (
+    fast_conv.FastConv(),
+    fast_dense.FastDense(),
+    fast_pool.FastPool(),
+    int8_conv.QConv(),
+    int8_layers.QGemm(),
+    int8_layers.QPool(),
+    int8_layers.Pointwise(),
+)
 """kernels for particular shapes"""
 
 GENERIC: tuple[Kernel, ...] = (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class FastConv(Kernel):
     """Two-dimensional (or one-dimensional) Conv with constant weights, over channels that lie together."""
 
-    name = "fast conv"
+    name = "fast_conv"
     ops = ("Conv",)
 
     def matches(self, node: Node, graph: Graph, options: Options) -> bool:
@@ -130,8 +130,8 @@ def _winograd(
     call.include("winograd.h")
     block, positions, blocks = conv_choice.block(shape, side, 4), (side + 2) ** 2, -(-shape.oc // 8)
     packed = call.weights(packing.direct(weights, least=8))
-    prepare = f"rc_winograd_weights({side}, {shape.ic}, {blocks}, {packed}, {{}});"
-    prepared = call.prepared("float", positions * shape.ic * blocks * 8, prepare)
+    prepared = call.prepared("float", positions * shape.ic * blocks * 8)
+    call.prepare(f"rc_winograd_weights({side}, {shape.ic}, {blocks}, {packed}, {prepared});")
     inputs = call.scratch("float", positions * (packing.up(shape.ic, 4) * block + 16))
     products = call.scratch("float", positions * (8 * block + 16))
     return (

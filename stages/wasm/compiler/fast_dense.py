@@ -21,7 +21,7 @@ ROWS_BY_TILES = 4  # from so many rows on, a weight read once serves the four ro
 class FastDense(Kernel):
     """Rows by a constant matrix, with a bias per column."""
 
-    name = "fast dense"
+    name = "fast_dense"
     ops = ("Gemm", "MatMul")
 
     def matches(self, node: Node, graph: Graph, options: Options) -> bool:

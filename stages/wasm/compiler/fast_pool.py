@@ -35,7 +35,7 @@ class Pooling:
 class FastPool(Kernel):
     """MaxPool, AveragePool, the global pools, and ReduceMean over rows and columns, of images."""
 
-    name = "fast pool"
+    name = "fast_pool"
     ops = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "ReduceMean")
 
     def matches(self, node: Node, graph: Graph, options: Options) -> bool:

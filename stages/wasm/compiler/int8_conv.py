@@ -22,7 +22,7 @@ RESIDUAL = 4
 class QConv(Kernel):
     """A quantized Conv, with the quantized Add that follows it if that has been merged into it."""
 
-    name = "int8 conv"
+    name = "int8_conv"
     ops = ("QConv",)
 
     def needs(self, node: Node, graph: Graph) -> Needs:
@@ -83,8 +83,8 @@ def _winograd(
     call.include("int8_winograd.h")
     block, blocks = conv_choice.block(shape, 2, 2), -(-shape.oc // 8)
     packed = call.weights(packing.int8_direct(weights, by_row=False, least=8))
-    prepare = f"rc_int8_winograd_weights({shape.ic}, {blocks}, {packed}, {{}});"
-    prepared = call.prepared("int16_t", 16 * packing.up(shape.ic, 2) * blocks * 8, prepare)
+    prepared = call.prepared("int16_t", 16 * packing.up(shape.ic, 2) * blocks * 8)
+    call.prepare(f"rc_int8_winograd_weights({shape.ic}, {blocks}, {packed}, {prepared});")
     inputs = call.scratch("int16_t", 16 * (packing.up(shape.ic, 8) * block + 32))
     products = call.scratch("int32_t", 16 * (8 * block + 16))
     text = _text(call, "rc_int8_winograd_conv", shape, prepared, bias, scale, views, f", {inputs}, {products}")

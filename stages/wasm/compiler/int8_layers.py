@@ -17,7 +17,7 @@ from stages.wasm.compiler.loops import View, collapse, loop, nest, variables, vi
 class QGemm(Kernel):
     """A quantized Gemm with constant weights, row by row."""
 
-    name = "int8 dense"
+    name = "int8_dense"
     ops = ("QGemm",)
 
     def needs(self, node: Node, graph: Graph) -> Needs:
@@ -40,7 +40,7 @@ class QGemm(Kernel):
 class QPool(Kernel):
     """A quantized pool over images, whichever of them `kind` names."""
 
-    name = "int8 pool"
+    name = "int8_pool"
     ops = ("QPool",)
 
     def matches(self, node: Node, graph: Graph, options: object) -> bool:
@@ -67,7 +67,7 @@ def _pooling(node: Node, graph: Graph) -> Pooling | None:
 class Pointwise(Kernel):
     """Quantize, Dequantize and QAdd: runs of elements that lie together in all tensors."""
 
-    name = "int8 pointwise"
+    name = "int8_pointwise"
     ops = ("Quantize", "Dequantize", "QAdd")
 
     def needs(self, node: Node, graph: Graph) -> Needs:

@@ -11,7 +11,9 @@ first candidate that matches is taken; the generic ones stand last. A kernel say
   strides, do not derive them from your own need.
 - `emit(call)`: the body of a C function over the arguments `x0, x1, ...` (the node's inputs that are there, then the
   operands of its epilogue), `y0, ...` (outputs), `w0, ...` (`call.weights(array)`: packed constants in the data
-  segment) and `s0, ...` (`call.scratch(c_type, elements)`: memory for this call only, content undefined). The text must
+  segment), `s0, ...` (`call.scratch(c_type, elements)`: memory for this call only, content undefined) and `p0, ...`
+  (`call.prepared(c_type, elements)`: memory that is filled once, by the statements given to `call.prepare`, before the
+  first inference: what can be computed from the constants need not be downloaded). The text must
   depend on nothing but shapes and attributes: functions with equal text are emitted once. `call.include("conv.h")` puts
   a file of `kernels/` before the functions, once per module; it must be guarded by `#ifndef`, be C99, keep its functions
   `static`, and begin its names with `rc_`. SIMD goes below `#if defined(__wasm_simd128__)` beside a plain C twin.
@@ -64,6 +66,8 @@ class Call:
     constants: list[NDArray[Any]] = field(default_factory=list)
     scratches: list[tuple[str, int]] = field(default_factory=list)
     includes: list[str] = field(default_factory=list)
+    lasting: list[tuple[str, int]] = field(default_factory=list)
+    preparation: list[str] = field(default_factory=list)
     macs: int = 0
     """multiply-accumulates of the node, for the report"""
 
@@ -95,8 +99,17 @@ class Call:
         self.scratches.append((c_type, elements))
         return f"s{len(self.scratches) - 1}"
 
+    def prepared(self, c_type: str, elements: int) -> str:
+        """The argument for memory that `prepare` fills once and that is only read afterwards, 64-byte aligned."""
+        self.lasting.append((c_type, elements))
+        return f"p{len(self.lasting) - 1}"
+
+    def prepare(self, statement: str) -> None:
+        """C over `w0, ...` and `p0, ...` that runs once, before the first inference."""
+        self.preparation.append(statement)
+
     def include(self, header: str) -> None:
-        """Put a file of `kernels/` before the functions."""
+        """Put a file of `kernels/` before the functions, with those of `kernels/` that it includes before it."""
         if header not in self.includes:
             self.includes.append(header)
 
