@@ -24,9 +24,10 @@ class FastConv(Kernel):
     ops = ("Conv",)
 
     def matches(self, node: Node, graph: Graph, options: Options) -> bool:
-        x, bias = graph.tensors[node.inputs[0]], node.input(2)
-        constant = graph.constant(node.inputs[1]) is not None and (not bias or graph.constant(bias) is not None)
-        return node.op == "Conv" and constant and x.dtype == "float32" and len(x.shape) in (3, 4)
+        if node.op not in self.ops or any(graph.constant(name) is None for name in node.inputs[1:] if name):
+            return False
+        x = graph.tensors[node.inputs[0]]
+        return x.dtype == "float32" and len(x.shape) in (3, 4)
 
     def needs(self, node: Node, graph: Graph) -> Needs:
         pads = conv_windows(node, graph).pads

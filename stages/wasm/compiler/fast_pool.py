@@ -39,8 +39,9 @@ class FastPool(Kernel):
     ops = ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "ReduceMean")
 
     def matches(self, node: Node, graph: Graph, options: Options) -> bool:
-        dtype = graph.tensors[node.inputs[0]].dtype
-        return node.op in self.ops and dtype == "float32" and pooling(node, graph) is not None
+        if node.op not in self.ops or graph.tensors[node.inputs[0]].dtype != "float32":
+            return False
+        return pooling(node, graph) is not None
 
     def needs(self, node: Node, graph: Graph) -> Needs:
         operands = tuple(ANY for step in node.epilogue if step.operand)
