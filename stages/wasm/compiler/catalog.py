@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from stages.wasm.compiler import fast_conv, fast_dense, fast_pool, int8_conv, int8_layers
-from stages.wasm.compiler.generic import conv, copies, elementwise, matmul, pool
+from stages.wasm.compiler.generic import (
+    conv,
+    conv_transpose,
+    copies,
+    elementwise,
+    indexed,
+    matmul,
+    normalization,
+    pool,
+    quantize,
+    reduction,
+    resize,
+)
 from stages.wasm.compiler.graph import Graph, Node
 from stages.wasm.compiler.kernel import Kernel
 from stages.wasm.compiler.options import Options, Unsupported
@@ -21,6 +33,7 @@ FAST: tuple[Kernel, ...] = (
 
 GENERIC: tuple[Kernel, ...] = (
     conv.Conv(),
+    conv_transpose.ConvTranspose(),
     matmul.MatMul(),
     pool.Pool(),
     copies.Reshape(),
@@ -30,6 +43,16 @@ GENERIC: tuple[Kernel, ...] = (
     copies.Concat(),
     copies.Split(),
     copies.Slice(),
+    indexed.Pad(),
+    indexed.Gather(),
+    resize.Resize(),
+    reduction.Reduce(),
+    reduction.ArgExtreme(),
+    normalization.Softmax(),
+    normalization.LayerNormalization(),
+    normalization.BatchNormalization(),
+    quantize.QuantizeLinear(),
+    quantize.DequantizeLinear(),
     elementwise.Elementwise(),
 )
 """kernels for any shape, one for each operator"""

@@ -98,3 +98,11 @@ def collapse(shape: Sequence[int], views: Sequence[View]) -> tuple[list[int], li
 def variables(count: int, prefix: str = "i") -> list[str]:
     """Names of loop variables, outermost first."""
     return [f"{prefix}{index}" for index in range(count)]
+
+
+def along(tensor: Tensor, pointer: str, axis: int, rank: int) -> View:
+    """A vector, or a single number, as an operand of `rank` axes that varies along one of them."""
+    strides = [0] * rank
+    if tensor.size > 1:
+        strides[axis] = max(tensor.strides)
+    return View(pointer, tuple(strides))
