@@ -59,13 +59,12 @@ def main() -> None:
     ort_web = fetch_ort_web()
     with tempfile.TemporaryDirectory(prefix="recast benchmark ") as temporary:
         place = Path(temporary)
-        variants, weights = make_models(place, options.data_root)
+        variants, weights, work = make_models(place, options.data_root)
         times, outputs = measure(place, variants, ort_web, options.rounds, options.runs)
         cold = {form: cold_starts(place, variants["resnet20", form], ort_web, options.cold) for form in FORMS[:4]}
         sizes = {form: download(variants["resnet20", form], ort_web) for form in FORMS[:5]}
         errors = {name: largest_error(place, name, outputs) for name in MODELS}
         peak = simd_peak(place)
-        work = json.loads((place / "work.json").read_text())
     show(times, cold, sizes, errors, weights)
     show_peak(times, work, peak)
     if options.json:
@@ -123,12 +122,14 @@ def script(environment: str, name: str, *arguments: str) -> str:
     return result.stdout.strip().splitlines()[-1]
 
 
-def make_models(place: Path, data_roots: list[str]) -> tuple[dict[tuple[str, str], dict[str, Any]], str]:
-    """(model, form) -> what models.mjs and native.py load, and which weights ResNet-20 has."""
+def make_models(
+    place: Path, data_roots: list[str]
+) -> tuple[dict[tuple[str, str], dict[str, Any]], str, dict[str, float]]:
+    """(model, form) -> what models.mjs and native.py load; which weights ResNet-20 has; model -> operations."""
     print("making the models", flush=True)
     weights = script("torch", "exported.py", str(place), *data_roots)
     shapes = json.loads(script("onnx", "int8_models.py", str(place)))
-    script("wasm", "compiled.py", str(place))
+    work = json.loads(script("wasm", "compiled.py", str(place)))
     suffix = {"SIMD": "wasm", "no SIMD": "nosimd.wasm", "int8": "int8.wasm"}
     variants = {}
     for name in MODELS:
@@ -141,8 +142,9 @@ def make_models(place: Path, data_roots: list[str]) -> tuple[dict[tuple[str, str
                 "path": str(place / file),
                 "input": str(place / f"{name}.input.bin"),
                 "shape": shapes[name],
+                "contract": str(place / f"{name}.contract.json"),
             }
-    return variants, weights
+    return variants, weights, work
 
 
 # -- measuring
@@ -245,7 +247,11 @@ def simd_peak(place: Path) -> float:
 
 def node_tests() -> dict[str, int]:
     """How many of the ONNX project's node tests our modules pass and fail."""
-    counts: dict[str, int] = json.loads(script("wasm", "node_tests.py"))
+    command = [python("wasm"), "-m", "tests.stages.wasm.compiler.node_tests", "--json"]
+    result = subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
+    if not result.stdout.strip():
+        sys.exit(f"the node tests did not run:\n{result.stderr}")
+    counts: dict[str, int] = json.loads(result.stdout.strip().splitlines()[-1])
     return {"node_tests_passed": counts["passed"], "node_tests_failed": counts["failed"]}
 
 

@@ -7,12 +7,13 @@ function floats(file) {
   return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
-// {kind: "module" | "onnxruntime-web", path, input, shape} -> a function that runs it once and gives its output
+// {kind: "module" | "onnxruntime-web", path, input, shape, contract} -> a function that runs it once and gives its output
 export async function load(variant, ortFolder) {
   const x = floats(variant.input);
   if (variant.kind === 'module') {
-    const { instance } = await WebAssembly.instantiate(fs.readFileSync(variant.path), {});
-    return predictor(instance.exports, x);
+    const { Model } = await import(new URL('../../stages/wasm/clients/model.js', import.meta.url));
+    const model = await Model.create(JSON.parse(fs.readFileSync(variant.contract)), fs.readFileSync(variant.path));
+    return () => model.predict(x);
   }
   const ort = (await import(path.resolve(ortFolder, 'ort.wasm.min.mjs'))).default;
   ort.env.wasm.numThreads = 1;
@@ -24,14 +25,4 @@ export async function load(variant, ortFolder) {
   const [input] = session.inputNames;
   const [output] = session.outputNames;
   return async () => (await session.run({ [input]: new ort.Tensor('float32', x, variant.shape) }))[output].data;
-}
-
-// as the emitted client calls it: copy the input in, run, copy the output out
-function predictor(exports, x) {
-  return () => {
-    const output = exports.output_ptr();
-    new Float32Array(exports.memory.buffer, exports.input_ptr(), x.length).set(x);
-    exports.run();
-    return new Float32Array(exports.memory.buffer, output, 10).slice();
-  };
 }

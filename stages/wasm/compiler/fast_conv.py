@@ -63,9 +63,7 @@ class FastConv(Kernel):
 class Views:
     """The C of the images a convolution reads and writes, at image `n` of the batch and from some channel on."""
 
-    def __init__(
-        self, call: Call, x: Tensor, y: Tensor, residual: str, w: Windows, source: str, target: str
-    ) -> None:
+    def __init__(self, call: Call, x: Tensor, y: Tensor, residual: str, w: Windows, source: str, target: str) -> None:
         self._x, self._y, self._kinds = (x, call.argument(x.name)), (y, "y0"), (source, target)
         self._residual = (call.tensor(residual), call.argument(residual)) if residual else None
         before = w.before if len(w.before) == 2 else (0, *w.before)
@@ -79,7 +77,9 @@ class Views:
 
     def other(self, channel: str = "") -> str:
         """The residual, or an empty view."""
-        return self._view(self._kinds[0], *self._residual, channel) if self._residual else f"({self._kinds[0]}){{0, 0, 0}}"
+        return (
+            self._view(self._kinds[0], *self._residual, channel) if self._residual else f"({self._kinds[0]}){{0, 0, 0}}"
+        )
 
     def target(self, channel: str = "") -> str:
         return self._view(self._kinds[1], *self._y, channel)
@@ -141,9 +141,7 @@ def _winograd(
     )
 
 
-def _grouped(
-    call: Call, shape: ConvShape, weights: NDArray[Any], bias: NDArray[Any], views: Views, tail: str
-) -> str:
+def _grouped(call: Call, shape: ConvShape, weights: NDArray[Any], bias: NDArray[Any], views: Views, tail: str) -> str:
     """A loop over the groups, each a direct convolution of a slice of the channels."""
     import numpy as np
 

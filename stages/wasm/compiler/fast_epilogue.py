@@ -68,5 +68,9 @@ def second_pass(call: Call, rest: tuple[Step, ...]) -> str:
     extents, views = collapse(output.shape, views)
     indices = variables(len(extents))
     elements = [each.at(indices) for each in views]
-    lines = [f"float v = {elements[0]};", *statements(replace(call.node, epilogue=list(rest)), "v", elements[1:]), f"{elements[0]} = v;"]
+    lines = [
+        f"float v = {elements[0]};",
+        *statements(replace(call.node, epilogue=list(rest)), "v", elements[1:]),
+        f"{elements[0]} = v;",
+    ]
     return "\n" + nest(indices, extents, "\n".join(lines), independent=True)

@@ -57,7 +57,9 @@ class QPool(Kernel):
         source = f"(rc_int8_source){{{call.argument(x.name)} + n * {x.strides[0]}, {x.strides[2]}, {x.strides[3]}}}"
         target = f"(rc_int8_target){{y0 + n * {y.strides[0]}, {', '.join(map(str, target_strides(y.strides)))}}}"
         bounds = f"{number(node.attributes['factor'])}, {node.attributes['low']}, {node.attributes['high']}"
-        return loop("n", y.shape[0], f"rc_int8_pool((rc_pool_shape){shape.c}, {shape.kind}, {source}, {bounds}, {target});")
+        return loop(
+            "n", y.shape[0], f"rc_int8_pool((rc_pool_shape){shape.c}, {shape.kind}, {source}, {bounds}, {target});"
+        )
 
 
 def _pooling(node: Node, graph: Graph) -> Pooling | None:

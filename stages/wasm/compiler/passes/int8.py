@@ -138,9 +138,7 @@ def _quantized_inputs(
     return _weighted(graph, node, sources[0], target, producers)
 
 
-def _weighted(
-    graph: Graph, node: Node, source: Scale, target: Scale, producers: dict[str, Node]
-) -> list[str] | None:
+def _weighted(graph: Graph, node: Node, source: Scale, target: Scale, producers: dict[str, Node]) -> list[str] | None:
     """Conv and Gemm: int8 weights without zero points, int32 bias at the scale of the sums."""
     import numpy as np
 
@@ -169,9 +167,7 @@ def _weighted(
     return [graph.add_constant(value, f"{name}.{part}").name for part, value in constants.items()]
 
 
-def _constant(
-    graph: Graph, node: Node | None, dtype: str, axis: int
-) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _constant(graph: Graph, node: Node | None, dtype: str, axis: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Value and scales of a DequantizeLinear of a constant with zero points of 0, over all or along an axis."""
     if node is None or node.op != "DequantizeLinear":
         return None
