@@ -78,7 +78,9 @@ def plan(graph: Graph, calls: list[Call], kernels: dict[str, Kernel]) -> Plan:
     for index, name in enumerate(graph.inputs):
         homes[name] = Home("input", index)
     for index, name in enumerate(graph.outputs):
-        homes[_find(roots, name)] = Home("output", index)
+        # an input or a constant that is an output too, or a second name of one output, is copied at the end
+        if graph.tensors[name].value is None:
+            homes.setdefault(_find(roots, name), Home("output", index))
     scratches = {
         step: [Buffer(f"scratch {n}", c_type, size, step, step) for n, (c_type, size) in enumerate(call.scratches)]
         for step, call in enumerate(calls)

@@ -19,7 +19,7 @@ _SUMS = {
     "ReduceProd": "v *= value;",
 }
 _EXTREMA = {"ReduceMax": ">", "ReduceMin": "<"}
-_LOWEST = {"float32": "INFINITY", "int8": "INT8", "uint8": "UINT8", "int32": "INT32", "int64": "INT64"}
+_LOWEST = {"float32": "INFINITY", "bool": "BOOL", "int8": "INT8", "uint8": "UINT8", "int32": "INT32", "int64": "INT64"}
 
 
 def reduced_view(y: Tensor, pointer: str, rank: int, axes: list[int], keepdims: bool) -> View:
@@ -114,6 +114,8 @@ def _axes(call: Call, rank: int) -> list[int]:
 def _extreme(dtype: str, lowest: bool) -> str:
     if dtype == "float32":
         return "-INFINITY" if lowest else "INFINITY"
+    if dtype == "bool":
+        return "0" if lowest else "1"
     if dtype.startswith("u"):
         return "0" if lowest else f"{_LOWEST[dtype]}_MAX"
     return f"{_LOWEST[dtype]}_{'MIN' if lowest else 'MAX'}"

@@ -28,6 +28,8 @@
 #define RC_ALIGNED
 #endif
 #if defined(__clang__)
+/* a loop the vectoriser leaves alone is no fault */
+#pragma clang diagnostic ignored "-Wpass-failed"
 #define RC_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
 #define RC_INDEPENDENT _Pragma("GCC ivdep")

@@ -1,0 +1,49 @@
+"""Many small models compiled into one WebAssembly module and run under wasmtime, since the compiler's start costs most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.wasm.compiler.build import build_wasm
+from stages.wasm.compiler.compile import Sources
+
+
+@dataclass
+class Module:
+    """An instance of a module that holds the code of these sources."""
+
+    store: Any
+    exports: Any
+
+    def run(self, source: Sources, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs of one of the models, in ONNX's order."""
+        prefix = "" if source.prefix == "model" else f"{source.prefix}_"
+        memory = self.exports["memory"]
+        for index, (port, value) in enumerate(zip(source.inputs, inputs, strict=True)):
+            assert value.shape == port.shape and str(value.dtype) == port.dtype
+            memory.write(self.store, value.tobytes(), self.exports[f"{prefix}input"](self.store, index))
+        assert self.exports[f"{prefix}run"](self.store) == 0
+        outputs = []
+        for index, port in enumerate(source.outputs):
+            start = self.exports[f"{prefix}output"](self.store, index)
+            size = int(np.prod(port.shape, dtype=np.int64)) * np.dtype(port.dtype).itemsize
+            content = memory.read(self.store, start, start + size)
+            outputs.append(np.frombuffer(bytes(content), port.dtype).reshape(port.shape))
+        return outputs
+
+
+def load(sources: Sequence[Sources], simd: bool, scratch: Path) -> Module:
+    """Compile sources of different prefixes into one module, which must have no imports, and instantiate it."""
+    import wasmtime
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    store = wasmtime.Store(wasmtime.Engine())
+    module = wasmtime.Module(store.engine, build_wasm(sources, simd, scratch))
+    assert not module.imports
+    return Module(store, wasmtime.Instance(store, module, []).exports(store))
