@@ -252,7 +252,7 @@ def node_tests() -> dict[str, int]:
     if not result.stdout.strip():
         sys.exit(f"the node tests did not run:\n{result.stderr}")
     counts: dict[str, int] = json.loads(result.stdout.strip().splitlines()[-1])
-    return {"node_tests_passed": counts["passed"], "node_tests_failed": counts["failed"]}
+    return {key: counts[key] for key in ("node_tests_passed", "node_tests_failed")}
 
 
 # -- what is shown
