@@ -10,7 +10,7 @@ from stages.wasm.compiler import catalog, text
 from stages.wasm.compiler.graph import Graph
 from stages.wasm.compiler.kernel import Call
 from stages.wasm.compiler.options import Options, Unsupported
-from stages.wasm.compiler.passes import batch_norm, epilogue, identities, int8, layout
+from stages.wasm.compiler.passes import batch_norm, constants, dead, epilogue, identities, int8, layout, quantized
 from stages.wasm.compiler.plan import Plan, plan
 from stages.wasm.compiler.reading import read
 from stages.wasm.compiler.weights import Weights
@@ -54,6 +54,9 @@ def generate(model: Model, options: Options | None = None) -> Sources:
     graph = read(model, options)
     outputs = tuple(_port(graph, name) for name in graph.outputs)
     for rewrite in (identities.remove, batch_norm.fold, int8.quantize, epilogue.fuse):
+        rewrite(graph)
+    quantized.fuse(graph, lambda node: catalog.matches(node, graph, options))
+    for rewrite in (dead.remove, constants.fold, dead.remove):
         rewrite(graph)
     kernels = catalog.select(graph, options)
     layout.assign(graph, kernels)

@@ -69,6 +69,8 @@ def unary(op: str, x: str, attributes: dict[str, Any], dtype: str) -> str:
 
     if op in ("Identity", "Dropout"):
         return x
+    if op == "Relu" and dtype.startswith("uint"):
+        return x
     if op == "Relu":
         return f"({x} < {zero} ? {zero} : {x})"
     if op == "LeakyRelu":
@@ -139,8 +141,9 @@ def binary(op: str, a: str, b: str, dtype: str) -> str:
     if op in _LOGICAL:
         return f"({a} {_LOGICAL[op]} {b})"
     if op in ("Max", "Min"):
+        sign = ">" if op == "Max" else "<"
         # a NaN on either side stays
-        return f"({a} != {a} || {a} {'>' if op == 'Max' else '<'} {b} ? {a} : {b})"
+        return f"({a} {sign} {b} || {a} != {a} ? {a} : {b})" if dtype == "float32" else f"({a} {sign} {b} ? {a} : {b})"
     raise KeyError(op)
 
 
@@ -171,6 +174,8 @@ def cast(x: str, source: str, target: str) -> str:
 def clip(x: str, low: float | None, high: float | None, c_type: str = "float") -> str:
     """x between two numbers, either of which may be absent; NaN stays."""
     text = x
+    if c_type.startswith("u") and low is not None and low <= 0:
+        low = None  # no comparison that is always false
     if high is not None and not (c_type == "float" and high == math.inf):
         text = f"{x} > {number(high, c_type)} ? {number(high, c_type)} : {text}"
     if low is not None and not (c_type == "float" and low == -math.inf):

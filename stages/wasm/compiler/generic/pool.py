@@ -39,7 +39,8 @@ class Pool(Kernel):
         constant = None if largest else _constant_count(w, include)
         counted = not largest and constant is None
         body = f"const {x.c_type} value = {element};\n"
-        body += "if (value > v || value != value) v = value;" if largest else "v += value;"
+        nan = " || value != value" if x.dtype == "float32" else ""
+        body += f"if (value > v{nan}) v = value;" if largest else "v += value;"
         if counted and not include:
             body += "\ncount += 1;"
         within = " && ".join(filter(None, (inside(w, axis, places[axis]) for axis in range(rank))))

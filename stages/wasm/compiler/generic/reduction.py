@@ -66,7 +66,8 @@ class Reduce(Kernel):
         if node.op in _EXTREMA:
             sign = _EXTREMA[node.op]
             start = _extreme(x.dtype, lowest=node.op == "ReduceMax")
-            body = f"if (value {sign} v || value != value) v = value;"
+            nan = " || value != value" if x.dtype == "float32" else ""
+            body = f"if (value {sign} v{nan}) v = value;"
         else:
             start, body = "1" if node.op == "ReduceProd" else "0", _SUMS[node.op]
         body = f"const {c_type} value = {view(x, 'x0').at(names)};\n{body}"

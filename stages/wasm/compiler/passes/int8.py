@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.wasm.compiler.graph import Graph, Node
+from stages.wasm.compiler.passes.quantized import quantization
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,14 +74,12 @@ def _activations(graph: Graph) -> dict[str, Scale]:
 
 def _scale(node: Node, graph: Graph) -> Scale | None:
     """The scale of one (de)quantizing node over a whole int8 or uint8 tensor; None for any other."""
-    factor, zero = graph.constant(node.input(1)), graph.constant(node.input(2))
-    if factor is None or factor.size != 1 or (node.input(2) and zero is None):
+    name = node.outputs[0] if node.op == "QuantizeLinear" else node.inputs[0]
+    kind, found = graph.tensors[name].dtype, quantization(graph, node)
+    if kind not in ("int8", "uint8") or found is None or found.scale.size != 1:
         return None
-    kind = "uint8" if zero is None else str(zero.dtype)
-    if kind not in ("int8", "uint8") or str(factor.dtype) != "float32" or node.attributes.get("output_dtype", 0):
-        return None
-    offset, lowest = (0 if zero is None else int(zero.item())), (0 if kind == "uint8" else -128)
-    return Scale(float(factor.item()), lowest - offset, lowest + 255 - offset)
+    lowest = (0 if kind == "uint8" else -128) - int(found.zero_point.item())
+    return Scale(float(found.scale.item()), lowest, lowest + 255)
 
 
 def _replace(node: Node, op: str, inputs: list[str], scale: Scale) -> None:
@@ -171,13 +170,12 @@ def _constant(graph: Graph, node: Node | None, dtype: str, axis: int) -> tuple[N
     """Value and scales of a DequantizeLinear of a constant with zero points of 0, over all or along an axis."""
     if node is None or node.op != "DequantizeLinear":
         return None
-    value, scale, zero = (graph.constant(node.input(index)) for index in range(3))
-    if value is None or scale is None or str(value.dtype) != dtype or (zero is not None and zero.any()):
+    value, found = graph.constant(node.inputs[0]), quantization(graph, node)
+    if value is None or found is None or str(value.dtype) != dtype or found.zero_point.any():
         return None
-    along = node.attributes.get("axis", 1) % max(value.ndim, 1)
-    if scale.size > 1 and along != axis:
+    if found.scale.size > 1 and found.axis != axis:
         return None
-    return value, scale.reshape(-1)
+    return value, found.scale
 
 
 def _drop_unread(graph: Graph) -> None:
