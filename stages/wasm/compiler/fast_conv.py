@@ -45,18 +45,19 @@ class FastConv(Kernel):
         views = Views(call, x, y, steps.residual, w, "rc_source", "rc_target")
         tail = f"(rc_activation){steps.activation}"
         side = conv_choice.tile(shape, weights) if call.options.winograd else 0
-        if shape.depthwise:
-            call.include("depthwise_conv.h")
-            arguments = f"{call.weights(packing.depthwise(weights))}, {call.weights(packing.filled(bias, 8))}"
-            text = f"rc_depthwise_conv((rc_conv_shape){shape.c}, {views.source()}, {arguments}, {views.other()}, {tail}, {views.target()});"
-        elif shape.groups > 1:
+        if shape.groups > 1 and not shape.depthwise:
             text = _grouped(call, shape, weights, bias, views, tail)
         elif side:
             text = _winograd(call, shape, side, weights, bias, views, tail)
         else:
-            call.include("direct_conv.h")
-            arguments = f"{call.weights(packing.direct(weights))}, {call.weights(packing.filled(bias, 8))}"
-            text = f"rc_direct_conv((rc_conv_shape){shape.c}, {views.source()}, {arguments}, {views.other()}, {tail}, {views.target()});"
+            kind = "depthwise" if shape.depthwise else "direct"
+            call.include(f"{kind}_conv.h")
+            packed = packing.depthwise(weights) if shape.depthwise else packing.direct(weights)
+            constants = f"{call.weights(packed)}, {call.weights(packing.filled(bias, 8))}"
+            text = (
+                f"rc_{kind}_conv((rc_conv_shape){shape.c}, {views.source()}, {constants}, {views.other()}, {tail}, "
+                f"{views.target()});"
+            )
         return loop("n", y.shape[0], text) + second_pass(call, steps.rest)
 
 

@@ -165,3 +165,71 @@ def test_a_node_without_a_quantized_form_stays_float(tmp_path: Path) -> None:
     x = normal(1, 3, 6, 6)
     difference = compiled.run("simd", "tanh", x) - expected(made.proto, x)
     assert np.abs(difference).max() < 1.5 * made.step
+
+
+def by_hand(nodes: list[Any], shape: tuple[int, ...], constants: dict[str, Array], step: float) -> Any:
+    """The nodes between `x` and `last`, after x has been quantized and before the output is."""
+    constants |= {"step": np.float32(step), "zero": np.int8(3), "wide": np.float32(4 * step)}
+    ends = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "step", "zero"], ["xd"]),
+        *nodes,
+        helper.make_node("QuantizeLinear", ["last", "wide", "zero"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "wide", "zero"], ["y"]),
+    ]
+    return model(ends, shape, constants)
+
+
+def weights(shape: tuple[int, ...], bias: int | None = None) -> tuple[list[Any], dict[str, Array]]:
+    """DequantizeLinear of int8 weights `wd`, and of a bias `bd` in which every value is `bias`, for x of step 0.02."""
+    constants = {"w": STREAM.integers(-127, 128, shape).astype(np.int8), "ws": np.float32(0.01)}
+    nodes = [helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"])]
+    if bias is not None:
+        constants |= {"b": np.full(shape[0], bias, np.int32), "bs": np.float32(0.02) * np.float32(0.01)}
+        nodes.append(helper.make_node("DequantizeLinear", ["b", "bs"], ["bd"]))
+    return nodes, constants
+
+
+def operators(proto: Any) -> list[str]:
+    return [node["op"] for node in generate(proto).report["nodes"]]
+
+
+def test_a_relu_before_the_quantizer_becomes_a_bound(tmp_path: Path) -> None:
+    made, constants = weights((6, 4, 3, 3))
+    nodes = [*made, helper.make_node("Conv", ["xd", "wd"], ["c"]), helper.make_node("Relu", ["c"], ["last"])]
+    proto = by_hand(nodes, (1, 4, 7, 7), constants, 0.02)
+    compiled = Compiled({"relu": proto}, tmp_path)
+    assert "Relu" not in operators(proto) and "QConv" in operators(proto)
+    x = normal(1, 4, 7, 7)
+    result = compiled.run("simd", "relu", x)
+    np.testing.assert_allclose(result, expected(proto, x), atol=0.081)
+    assert result.min() == 0
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "attributes"),
+    [
+        ("MaxPool", (1, 3, 9), {"kernel_shape": [3]}),
+        ("MaxPool", (1, 3, 6, 6), {"kernel_shape": [3, 3]}),  # another scale before than after
+        ("AveragePool", (1, 3, 5, 5, 5), {"kernel_shape": [2, 2, 2]}),
+        ("Add", (1, 3, 5, 5), {}),  # of a constant
+    ],
+)
+def test_what_no_integer_kernel_computes_stays_float(
+    tmp_path: Path, op: str, shape: tuple[int, ...], attributes: dict[str, Any]
+) -> None:
+    constants = {"one": normal(1, 3, 1, 1)}
+    node = helper.make_node(op, ["xd", *(["one"] if op == "Add" else [])], ["last"], **attributes)
+    proto = by_hand([node], shape, constants, 0.02)
+    assert op in operators(proto)
+    x = normal(*shape)
+    np.testing.assert_allclose(
+        Compiled({"pool": proto}, tmp_path).run("simd", "pool", x), expected(proto, x), atol=0.081
+    )
+
+
+@pytest.mark.parametrize(("bias", "op"), [(1000, "QConv"), (2**31 - 1000, "Conv")])
+def test_sums_that_might_not_fit_int32_stay_float(bias: int, op: str) -> None:
+    made, constants = weights((6, 4, 3, 3), bias)
+    proto = by_hand([*made, helper.make_node("Conv", ["xd", "wd", "bd"], ["last"])], (1, 4, 7, 7), constants, 0.02)
+    assert op in operators(proto)
