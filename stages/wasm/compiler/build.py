@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STACK_BYTES = 65536
 """of the wasm module; a kernel keeps large intermediates in scratch, not on the stack"""
 
-# clang writes calls of these for copies, and nothing else provides them; -fno-builtin keeps them from calling themselves
+# clang calls these for copies, and nothing else provides them; -fno-builtin keeps them from calling themselves
 _MEMORY = """#include <stddef.h>
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memcpy(void *restrict to, const void *restrict from, size_t n) {

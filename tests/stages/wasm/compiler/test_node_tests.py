@@ -10,11 +10,14 @@ import pytest
 from stages.wasm.compiler.catalog import supported
 from tests.stages.wasm.compiler import node_tests
 
-QUICK = ("test_conv_with_strides_and_asymmetric_padding", "test_basic_conv_with_padding", "test_convtranspose_dilations",
-         "test_averagepool_2d_ceil", "test_maxpool_2d_dilations", "test_gemm_all_attributes", "test_matmul_4d",
-         "test_resize_upsample_scales_linear_align_corners", "test_layer_normalization_4d_axis1", "test_quantizelinear_axis",
-         "test_slice_negative_axes", "test_reflect_pad", "test_softmax_axis_1", "test_argmax_keepdims_example",
-         "test_where_example", "test_gather_negative_indices", "test_cast_FLOAT_to_INT32", "test_gelu_default_1")  # fmt: skip
+QUICK = (
+    "test_conv_with_strides_and_asymmetric_padding", "test_basic_conv_with_padding", "test_convtranspose_dilations",
+    "test_averagepool_2d_ceil", "test_maxpool_2d_dilations", "test_gemm_all_attributes", "test_matmul_4d",
+    "test_resize_upsample_scales_linear_align_corners", "test_layer_normalization_4d_axis1",
+    "test_quantizelinear_axis", "test_slice_negative_axes", "test_reflect_pad", "test_softmax_axis_1",
+    "test_argmax_keepdims_example", "test_where_example", "test_gather_negative_indices", "test_cast_FLOAT_to_INT32",
+    "test_gelu_default_1",
+)  # fmt: skip
 
 
 def test_every_promised_operator_is_known() -> None:
