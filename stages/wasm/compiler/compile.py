@@ -12,19 +12,11 @@ from stages.wasm.compiler.kernel import Call
 from stages.wasm.compiler.options import Options, Unsupported
 from stages.wasm.compiler.passes import batch_norm, constants, dead, epilogue, identities, int8, layout, quantized
 from stages.wasm.compiler.plan import Plan, plan
+from stages.wasm.compiler.ports import Port
 from stages.wasm.compiler.reading import read
 from stages.wasm.compiler.weights import Weights
 
 __all__ = ["Options", "Port", "Sources", "Unsupported", "generate"]
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of the generated code, in ONNX's order and layout; `dtype` is NumPy's name."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ def statements(node: Node, variable: str, elements: Sequence[str]) -> list[str]:
     lines, given = [], iter(elements)
     for step in node.epilogue:
         if step.op in BINARY:
-            sides = (variable, next(given))
-            lines.append(f"{variable} = {binary(step.op, *(reversed(sides) if step.swapped else sides), 'float32')};")
+            other = next(given)
+            a, b = (other, variable) if step.swapped else (variable, other)
+            lines.append(f"{variable} = {binary(step.op, a, b, 'float32')};")
         else:
             lines.append(f"{variable} = {unary(step.op, variable, step.attributes, 'float32')};")
     return lines

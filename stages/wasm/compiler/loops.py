@@ -89,9 +89,7 @@ def collapse(shape: Sequence[int], views: Sequence[View]) -> tuple[list[int], li
         else:
             merged.append((length, strides))
     extents = [length for length, _ in merged]
-    slim = [
-        View(each.pointer, tuple(strides[i] for _, strides in merged), each.offset) for i, each in enumerate(views)
-    ]
+    slim = [View(each.pointer, tuple(strides[i] for _, strides in merged), each.offset) for i, each in enumerate(views)]
     return extents, slim
 
 

@@ -46,7 +46,7 @@ class Home:
 
 @dataclass
 class Plan:
-    """Homes by tensor name, scratch buffers by node, pool sizes in elements, and what must be cleared before which step."""
+    """Homes by tensor name, scratch buffers by step, pool sizes in elements, and borders to clear."""
 
     homes: dict[str, Home]
     scratches: dict[int, list[Buffer]]
@@ -231,7 +231,9 @@ def _clear_borders(graph: Graph, calls: list[Call], result: Plan) -> None:
             if buffer is None or not any(graph.tensors[name].border) or buffer.start != step:
                 continue
             for other in buffers:
-                apart = other.offset + other.reserved <= buffer.offset or buffer.offset + buffer.reserved <= other.offset
+                apart = (
+                    other.offset + other.reserved <= buffer.offset or buffer.offset + buffer.reserved <= other.offset
+                )
                 twin = other.geometry == buffer.geometry and other.offset == buffer.offset
                 if other.c_type == buffer.c_type and other is not buffer and not apart and not twin:
                     result.cleared.setdefault(step, []).append(name)
@@ -248,5 +250,3 @@ def live_overlaps(buffers: list[Buffer]) -> list[tuple[str, str]]:
             if one.c_type == other.c_type and together and not apart:
                 found.append((one.name, other.name))
     return found
-
-

@@ -79,7 +79,6 @@ class _Reader:
         self.graph.inputs.append(value.name)
 
     def _node(self, proto: Any, index: int) -> None:
-        import onnx
 
         where = f"node {proto.name or proto.output[0]!r} ({proto.op_type}, opset {self.opset})"
         if any(name and name not in self.graph.tensors for name in proto.input):

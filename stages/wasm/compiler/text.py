@@ -5,26 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any
 
 from stages.wasm.compiler.expressions import number
-from stages.wasm.compiler.graph import ITEM_SIZE, Graph
+from stages.wasm.compiler.graph import C_TYPES, ITEM_SIZE, Graph
 from stages.wasm.compiler.kernel import Call, Kernel
 from stages.wasm.compiler.loops import View, indent, nest, variables
 from stages.wasm.compiler.plan import Plan
+from stages.wasm.compiler.ports import Port
 from stages.wasm.compiler.weights import Weights
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 KERNELS = Path(__file__).parent / "kernels"
 _NUMPY = {"float": "float32"}
-
-
-class Shaped(Protocol):
-    """A name, a shape and a dtype."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 def model_c(
@@ -54,7 +49,8 @@ def model_c(
         if call.preparation:
             text = "\n".join(call.preparation)
             parameters, arguments = _arguments(call, text, addresses, memory, step, in_place=False, prepares=True)
-            first.append(f"{functions.named(f'prepare_{kernel.name}', ', '.join(parameters), text)}({', '.join(arguments)});")
+            name = functions.named(f"prepare_{kernel.name}", ", ".join(parameters), text)
+            first.append(f"{name}({', '.join(arguments)});")
     for index, name in enumerate(graph.outputs):
         if memory.homes.get(name) is None or memory.homes[name].index != index or memory.homes[name].kind != "output":
             tensor = graph.tensors[name]
@@ -76,7 +72,7 @@ def model_c(
         ),
         # the slack lets a SIMD kernel read, not use, what lies behind a buffer
         *(
-            f"static {c_type} {prefix}_pool_{c_type}[{elements + 64 // ITEM_SIZE[c_type]}] RC_ALIGNED;\n"
+            f"static {c_type} {prefix}_memory_{c_type}[{elements + 64 // ITEM_SIZE[c_type]}] RC_ALIGNED;\n"
             for c_type, elements in memory.pools.items()
         ),
         *([f"static int {prefix}_prepared;\n"] if first else []),
@@ -87,21 +83,16 @@ def model_c(
     return "\n".join(parts)
 
 
-def model_h(inputs: Sequence[Shaped], outputs: Sequence[Shaped], memory: Plan, prefix: str) -> str:
+def model_h(inputs: Sequence[Port], outputs: Sequence[Port], memory: Plan, prefix: str) -> str:
     """What a caller includes: sizes and the one function."""
-    from stages.wasm.compiler.graph import C_TYPES
-
     upper = prefix.upper()
     lines = [f"#define {upper}_INPUTS {len(inputs)}", f"#define {upper}_OUTPUTS {len(outputs)}"]
     parameters = []
     for kind, ports in (("input", inputs), ("output", outputs)):
         for index, port in enumerate(ports):
             shape = " x ".join(map(str, port.shape)) or "scalar"
-            size = 1
-            for n in port.shape:
-                size *= n
             lines.append(f"/* {kind} {index}: {_comment(port.name)}, {shape}, {port.dtype}, row major */")
-            lines.append(f"#define {upper}_{kind.upper()}{index}_SIZE {size}")
+            lines.append(f"#define {upper}_{kind.upper()}{index}_SIZE {port.size}")
             const = "const " if kind == "input" else ""
             parameters.append(f"{const}{C_TYPES[port.dtype]} *{kind}{index}")
     return f"""/* Generated from an ONNX model; do not edit. */
@@ -113,7 +104,7 @@ def model_h(inputs: Sequence[Shaped], outputs: Sequence[Shaped], memory: Plan, p
 extern "C" {{
 #endif
 /* Compute the outputs from the inputs. Sizes above are in elements; no array may overlap another. Works in
-   {memory.size_bytes} bytes of static memory: not to be called again, from a thread or a handler, before it returned. */
+   {memory.size_bytes} bytes of static memory: not to be called again, by a thread or a handler, before it returned. */
 void {prefix}_run({", ".join(parameters)});
 #ifdef __cplusplus
 }}
@@ -138,7 +129,9 @@ def weights_c(weights: dict[str, bytes], prefix: str) -> bytes:
         rows = [", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8)]
         # a declaration first: some compilers warn of an external array without one
         parts.append(f"extern const {c_type} {prefix}_weights_{c_type}[{len(texts)}];\n")
-        parts.append(f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n")
+        parts.append(
+            f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n"
+        )
     return "".join(parts).encode()
 
 
@@ -187,11 +180,11 @@ class _Addresses:
                 raise ValueError(f"{name} has no memory")
             return self.constant(tensor.value)
         if home.buffer:
-            return f"{self.prefix}_pool_{tensor.c_type} + {home.buffer.offset + tensor.offset}"
+            return f"{self.prefix}_memory_{tensor.c_type} + {home.buffer.offset + tensor.offset}"
         return f"{home.kind}{home.index}"
 
-    def constant(self, value: object) -> str:
-        c_type, offset = self.weights.add(value)  # type: ignore[arg-type]
+    def constant(self, value: NDArray[Any]) -> str:
+        c_type, offset = self.weights.add(value)
         return f"{self.prefix}_weights_{c_type} + {offset}"
 
 
@@ -202,8 +195,6 @@ def _arguments(
 
     `prepares`: the body is the one that fills p0...
     """
-    from stages.wasm.compiler.graph import C_TYPES
-
     used = set(re.findall(r"\b[xywsp]\d+\b", body))
     parameters, arguments = [], []
     for index, name in enumerate(call.reads):
@@ -224,7 +215,7 @@ def _arguments(
         for index, buffer in enumerate(buffers.get(step, [])):
             if f"{letter}{index}" in used:
                 parameters.append(f"{const}{buffer.c_type} *restrict {letter}{index}")
-                arguments.append(f"{addresses.prefix}_pool_{buffer.c_type} + {buffer.offset}")
+                arguments.append(f"{addresses.prefix}_memory_{buffer.c_type} + {buffer.offset}")
     return parameters, arguments
 
 

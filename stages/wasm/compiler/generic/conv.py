@@ -58,9 +58,17 @@ class Conv(Kernel):
             body = head + (f"if ({condition}) {{\n{indent(body)}\n}}" if condition else body)
             body = loop(taps[axis], kernel[axis], body)
         bias = node.input(2)
-        start = f"{view(call.tensor(bias), call.argument(bias)).at([sum_of([term('g', out_channels), 'f'])])}" if bias else "0.0f"
+        start = (
+            f"{view(call.tensor(bias), call.argument(bias)).at([sum_of([term('g', out_channels), 'f'])])}"
+            if bias
+            else "0.0f"
+        )
         row = sum_of([term("g", out_channels), "f"])
-        store = ["float v = acc[f];", *finish(call, "v", ["n", row, *outs], y.shape), f"{target.at(['n', row, *outs])} = v;"]
-        text = f"float acc[{out_channels}];\n" + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
+        store = [
+            "float v = acc[f];",
+            *finish(call, "v", ["n", row, *outs], y.shape),
+            f"{target.at(['n', row, *outs])} = v;",
+        ]
+        text = call.accumulators(out_channels) + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
         text += "\n" + loop("f", out_channels, "\n".join(store))
         return nest(["n", *outs, "g"], [y.shape[0], *w.output, groups], text)

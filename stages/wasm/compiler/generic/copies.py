@@ -146,5 +146,3 @@ class Slice(Kernel):
 def _integers(call: Call, index: int) -> list[int]:
     value = call.graph.constant(call.node.inputs[index])
     return [] if value is None else [int(n) for n in value.ravel()]
-
-

@@ -70,7 +70,7 @@ def _expression(node: Node, graph: Graph, arguments: list[str]) -> str:
     if node.op in expressions.VARIADIC:
         return expressions.variadic(node.op, arguments, dtype)
     if node.op in expressions.BINARY:
-        return expressions.binary(node.op, *arguments, dtype)
+        return expressions.binary(node.op, arguments[0], arguments[1], dtype)
     return expressions.unary(node.op, arguments[0], node.attributes, dtype)
 
 

@@ -20,9 +20,17 @@ class MatMul(Kernel):
         return "" if dtype == "float32" else f"{dtype} (supported: float32)"
 
     def emit(self, call: Call) -> str:
+        import numpy as np
+
         node = call.node
         y = call.tensor(node.outputs[0])
         a, b = _factors(call)
+        matrix = call.tensor(node.inputs[1])
+        if matrix.value is not None and len(matrix.shape) == 2:
+            # so that the inner loop runs along a row
+            transposed = node.op == "Gemm" and node.attributes.get("transB", 0)
+            packed = np.ascontiguousarray(matrix.value.T if transposed else matrix.value)
+            b.view = View(call.weights(packed), (*(0,) * (len(b.shape) - 2), b.shape[-1], 1))
         rows, columns, inner = a.shape[-2], b.shape[-1], a.shape[-1]
         call.macs = max(1, y.size) * inner
         batch = variables(len(a.shape) - 2, "b")
@@ -30,7 +38,7 @@ class MatMul(Kernel):
         right = b.view.at([*batch, "k", "j"])
         body = f"const float value = {a.view.at([*batch, 'i', 'k'])};\n"
         body += loop("j", columns, f"acc[j] += value * {right};")
-        text = f"float acc[{columns}];\n" + loop("j", columns, "acc[j] = 0.0f;") + "\n" + loop("k", inner, body)
+        text = call.accumulators(columns) + loop("j", columns, "acc[j] = 0.0f;") + "\n" + loop("k", inner, body)
         # a factor of one axis has no row (or no column) in the output
         axes = [*batch, *(["i"] if a.kept else []), *(["j"] if b.kept else [])]
         store = ["float v = acc[j];"]

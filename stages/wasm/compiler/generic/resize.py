@@ -133,10 +133,11 @@ def _scales(call: Call) -> list[float]:
 def _round(place: NDArray[Any], how: str) -> NDArray[Any]:
     import numpy as np
 
-    rounded = {
-        "round_prefer_floor": lambda: np.ceil(place - 0.5),
-        "round_prefer_ceil": lambda: np.floor(place + 0.5),
-        "floor": lambda: np.floor(place),
-        "ceil": lambda: np.ceil(place),
-    }[how]()
-    return rounded.astype(np.int64)
+    if how == "round_prefer_floor":
+        rounded = np.ceil(place - 0.5)
+    elif how == "round_prefer_ceil":
+        rounded = np.floor(place + 0.5)
+    else:
+        rounded = np.floor(place) if how == "floor" else np.ceil(place)
+    whole: NDArray[Any] = rounded.astype(np.int64)
+    return whole

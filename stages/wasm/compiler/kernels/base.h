@@ -186,7 +186,8 @@ RC_UNUSED static float rc_erf(float x) {
 /* log(1 + e^x) */
 RC_UNUSED static float rc_softplus(float x) {
   const float e = rc_exp(x < 0.0f ? x : -x);
-  return (x > 0.0f ? x : 0.0f) + (float)rc_log_double(1.0 + (double)e);
+  /* log(1 + e) = e - e e / 2 + ... where 1 + e would lose e */
+  return (x > 0.0f ? x : 0.0f) + (e < 1e-6f ? e - 0.5f * e * e : (float)rc_log_double(1.0 + (double)e));
 }
 
 /* Nearest whole number, halves to even, in the range of an integer type. */

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pytest
 import wasmtime
 from numpy.typing import NDArray
 
 KERNELS = Path(__file__).resolve().parents[4] / "stages" / "wasm" / "compiler" / "kernels"
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O2"]
 WASM = ["-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry", "-Wl,-z,stack-size=262144"]
-VARIANTS: Mapping[str, Sequence[str]] = {
+FLAGS: Mapping[str, Sequence[str]] = {
     "simd": [*WASM, "-msimd128"],
     "nosimd": WASM,
     "native": ["-shared", "-fPIC"],
 }
+
+# the plain C beside the SIMD is the same in a module without SIMD as natively, but takes longer to build
+VARIANTS = ("simd", "native", pytest.param("nosimd", marks=pytest.mark.slow))
 
 Array = NDArray[Any]
 
@@ -72,16 +76,19 @@ class Wasm:
         return results
 
 
-def build(source: str, folder: Path) -> dict[str, Library]:
-    """The C source, which includes what it needs of the kernels, for every variant."""
-    (folder / "cases.c").write_text(source)
-    libraries: dict[str, Library] = {}
-    exports = [f"-Wl,--export={name}" for name in re.findall(r"^void (\w+)\(", source, re.MULTILINE)]
-    for variant, flags in VARIANTS.items():
-        path = folder / f"cases.{'so' if variant == 'native' else f'{variant}.wasm'}"
-        links = [] if variant == "native" else exports
-        zig = [sys.executable, "-m", "ziglang", "cc", *STRICT, *flags, *links]
-        command = [*zig, f"-I{KERNELS}", "-o", str(path), "cases.c"]
-        subprocess.run(command, cwd=folder, check=True)
-        libraries[variant] = Native(path) if variant == "native" else Wasm(path)
-    return libraries
+class Libraries:
+    """The C source, which includes what it needs of the kernels, built for each variant when it is first asked for."""
+
+    def __init__(self, source: str, folder: Path) -> None:
+        (folder / "cases.c").write_text(source)
+        self._folder, self._built = folder, dict[str, Library]()
+        self._exports = [f"-Wl,--export={name}" for name in re.findall(r"^void (\w+)\(", source, re.MULTILINE)]
+
+    def __getitem__(self, variant: str) -> Library:
+        if variant not in self._built:
+            native = variant == "native"
+            path = self._folder / f"cases.{'so' if native else f'{variant}.wasm'}"
+            zig = [sys.executable, "-m", "ziglang", "cc", *STRICT, *FLAGS[variant], *([] if native else self._exports)]
+            subprocess.run([*zig, f"-I{KERNELS}", "-o", str(path), "cases.c"], cwd=self._folder, check=True)
+            self._built[variant] = Native(path) if native else Wasm(path)
+        return self._built[variant]

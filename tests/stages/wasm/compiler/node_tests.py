@@ -25,10 +25,14 @@ from stages.wasm.compiler.compile import Options, Sources, generate
 from stages.wasm.compiler.graph import C_TYPES
 from tests.stages.wasm.compiler.modules import load
 
-LISTED = """Conv ConvTranspose Gemm MatMul BatchNormalization Relu LeakyRelu PRelu Clip Sigmoid Tanh HardSigmoid HardSwish
-Gelu Erf Softmax LogSoftmax Add Sub Mul Div Pow Sqrt Exp Log Neg Abs Min Max MaxPool AveragePool GlobalMaxPool
-GlobalAveragePool ReduceMean ReduceSum ReduceMax ArgMax Concat Split Slice Pad Flatten Reshape Transpose Squeeze Unsqueeze
-Expand Gather Where Cast Resize LayerNormalization QuantizeLinear DequantizeLinear""".split()
+LISTED = (
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid",
+    "Tanh", "HardSigmoid", "HardSwish", "Gelu", "Erf", "Softmax", "LogSoftmax", "Add", "Sub", "Mul", "Div", "Pow",
+    "Sqrt", "Exp", "Log", "Neg", "Abs", "Min", "Max", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool",
+    "ReduceMean", "ReduceSum", "ReduceMax", "ArgMax", "Concat", "Split", "Slice", "Pad", "Flatten", "Reshape",
+    "Transpose", "Squeeze", "Unsqueeze", "Expand", "Gather", "Where", "Cast", "Resize", "LayerNormalization",
+    "QuantizeLinear", "DequantizeLinear",
+)  # fmt: skip
 """the operators the target promises"""
 
 PARAMETERS = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages.wasm.compiler import packing
-from tests.stages.wasm.compiler.kernel_bench import VARIANTS, Array, Library, build
+from tests.stages.wasm.compiler.kernel_bench import VARIANTS, Array, Libraries
 
 STREAM = np.random.default_rng(5)
 
@@ -143,9 +143,9 @@ void {name}(float *x, float *y) {{
 
 
 @pytest.fixture(scope="module")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Library]:
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Libraries:
     cases = [conv.c() for conv in CONVS] + [dense_c(k, n) for k, n in DENSE] + [pool_c(name) for name in POOLS]
-    return build(INCLUDES + "".join(cases), Path(tmp_path_factory.mktemp("kernels")))
+    return Libraries(INCLUDES + "".join(cases), Path(tmp_path_factory.mktemp("kernels")))
 
 
 def normal(*shape: int) -> Array:
@@ -154,7 +154,7 @@ def normal(*shape: int) -> Array:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("conv", CONVS, ids=lambda conv: conv.name)
-def test_a_convolution_is_what_its_definition_says(libraries: dict[str, Library], conv: Conv, variant: str) -> None:
+def test_a_convolution_is_what_its_definition_says(libraries: Libraries, conv: Conv, variant: str) -> None:
     x, b = normal(conv.height, conv.width, conv.ic), normal(conv.oc)
     w = normal(conv.oc, 1 if conv.depthwise else conv.ic, *conv.kernel)
     residual, y = normal(*conv.output, conv.oc), np.full((*conv.output, conv.oc), np.nan, np.float32)
@@ -167,7 +167,7 @@ def test_a_convolution_is_what_its_definition_says(libraries: dict[str, Library]
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("k", "n"), DENSE)
-def test_a_dense_layer_is_a_product_of_matrices(libraries: dict[str, Library], k: int, n: int, variant: str) -> None:
+def test_a_dense_layer_is_a_product_of_matrices(libraries: Libraries, k: int, n: int, variant: str) -> None:
     x, w, b, residual, y = normal(k), normal(n, k), normal(n), normal(n), np.full(n, np.nan, np.float32)
     arrays = [x, packing.dense(w), packing.filled(b, 4), residual, y]
     result = libraries[variant].call(f"dense_{k}_{n}", arrays)[4]
@@ -176,7 +176,7 @@ def test_a_dense_layer_is_a_product_of_matrices(libraries: dict[str, Library], k
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", POOLS)
-def test_a_pool_takes_only_what_lies_in_the_image(libraries: dict[str, Library], name: str, variant: str) -> None:
+def test_a_pool_takes_only_what_lies_in_the_image(libraries: Libraries, name: str, variant: str) -> None:
     kind, channels, height, width, kernel, stride, pad, oh, ow = POOLS[name]
     x = normal(height, width, channels)
     padded = np.full((height + 2 * pad, width + 2 * pad, channels), np.nan)

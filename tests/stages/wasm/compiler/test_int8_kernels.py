@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages.wasm.compiler import packing
-from tests.stages.wasm.compiler.kernel_bench import VARIANTS, Array, Library, build
+from tests.stages.wasm.compiler.kernel_bench import VARIANTS, Array, Libraries
 
 STREAM = np.random.default_rng(7)
 LOW, HIGH, OWN, OTHER = -20, 235, 0.625, 0.8
@@ -114,9 +114,9 @@ void pointwise(float *x, int16_t *q, float *back, int16_t *y, int16_t *sum) {{
 
 
 @pytest.fixture(scope="module")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Library]:
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Libraries:
     cases = [conv.c() for conv in CONVS] + [dense_c(k, n) for k, n in DENSE] + [OTHERS]
-    return build(INCLUDES + "".join(cases), Path(tmp_path_factory.mktemp("kernels")))
+    return Libraries(INCLUDES + "".join(cases), Path(tmp_path_factory.mktemp("kernels")))
 
 
 def activations(*shape: int) -> Array:
@@ -138,7 +138,7 @@ def same(result: Array, wanted: Array, variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("conv", CONVS, ids=lambda conv: conv.name)
-def test_a_convolution_is_exact(libraries: dict[str, Library], conv: Conv, variant: str) -> None:
+def test_a_convolution_is_exact(libraries: Libraries, conv: Conv, variant: str) -> None:
     depthwise, (sy, sx), (dy, dx), (oh, ow) = conv.kind == "depthwise", conv.stride, conv.dilation, conv.output
     x, bias = activations(conv.height, conv.width, conv.ic), STREAM.integers(-5000, 5000, conv.oc).astype(np.int32)
     w = STREAM.integers(-128, 128, (conv.oc, 1 if depthwise else conv.ic, *conv.kernel)).astype(np.int8)
@@ -165,7 +165,7 @@ def test_a_convolution_is_exact(libraries: dict[str, Library], conv: Conv, varia
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("k", "n"), DENSE)
-def test_a_dense_layer_is_exact(libraries: dict[str, Library], k: int, n: int, variant: str) -> None:
+def test_a_dense_layer_is_exact(libraries: Libraries, k: int, n: int, variant: str) -> None:
     x, bias, y = activations(k), STREAM.integers(-5000, 5000, n).astype(np.int32), np.zeros(n, np.int16)
     w = STREAM.integers(-128, 128, (n, k)).astype(np.int8)
     scale = (STREAM.uniform(0.5, 2, n) / 250 / np.sqrt(k)).astype(np.float32)
@@ -176,7 +176,7 @@ def test_a_dense_layer_is_exact(libraries: dict[str, Library], k: int, n: int, v
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_pools_of_quantized_values(libraries: dict[str, Library], variant: str) -> None:
+def test_pools_of_quantized_values(libraries: Libraries, variant: str) -> None:
     x = activations(7, 9, 11)
     padded = np.full((9, 11, 11), np.nan)
     padded[1:8, 1:10] = x
@@ -188,7 +188,7 @@ def test_pools_of_quantized_values(libraries: dict[str, Library], variant: str) 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_to_and_from_float_and_a_sum(libraries: dict[str, Library], variant: str) -> None:
+def test_to_and_from_float_and_a_sum(libraries: Libraries, variant: str) -> None:
     x, y = STREAM.normal(size=POINTWISE).astype(np.float32), activations(POINTWISE)
     x[:3] = 0.015, 0.045, -0.045  # halves are rounded to the even number
     empty = [np.zeros(POINTWISE, kind) for kind in (np.int16, np.float32, np.int16)]
