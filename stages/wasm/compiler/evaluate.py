@@ -23,4 +23,4 @@ def evaluate(proto: Any, values: dict[str, Any], imports: list[Any], ir_version:
     graph = onnx.helper.make_graph([proto], "constant", ports, outputs)
     model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
     computed = iter(ReferenceEvaluator(model).run(None, given))
-    return [np.ascontiguousarray(next(computed)) if name else np.zeros(0) for name in proto.output]
+    return [np.asarray(next(computed), order="C") if name else np.zeros(0) for name in proto.output]

@@ -68,7 +68,7 @@ OLDER = {
     "softmax over all trailing axes": ([node("Softmax", ["image"], ["scores"], axis=1)], 11),
     "log softmax": ([node("LogSoftmax", ["image"], ["scores"], axis=2)], 11),
     "axes as an attribute": (
-        [node("Unsqueeze", ["image"], ["a"], axes=[0, 3]), node("Squeeze", ["a"], ["scores"], axes=[0, 1])],
+        [node("Unsqueeze", ["image"], ["a"], axes=[0, 3]), node("Squeeze", ["a"], ["scores"], axes=[0, 2])],
         11,
     ),
     "sums": ([node("ReduceSum", ["image"], ["scores"], axes=[-1, 1], keepdims=0)], 11),
@@ -88,7 +88,7 @@ OLDER = {
     ),
     "sizes": ([node("Resize", ["image", "roi", "empty", "sizes"], ["scores"], mode="nearest")], 13),
     "flat": ([node("Flatten", ["image"], ["scores"], axis=-1)], 13),
-    "average pool": ([node("AveragePool", ["image"], ["scores"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)], 11),
+    "average pool": ([node("AveragePool", ["image"], ["scores"], kernel_shape=[3, 3], pads=[1] * 4)], 11),
     "a shape computed from a shape": (
         [
             node("Shape", ["image"], ["s"]), node("Gather", ["s", "zero"], ["n"], axis=0),
