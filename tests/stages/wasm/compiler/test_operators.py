@@ -80,7 +80,7 @@ OLDER = {
     "clip without limits": ([node("Clip", ["image"], ["scores"])], 12),
     "clip with one limit": ([node("Clip", ["image", "", "one"], ["scores"])], 11),
     "dropout": ([node("Dropout", ["image"], ["a"], ratio=0.3), node("Relu", ["a"], ["scores"])], 11),
-    "dropout with inputs": ([node("Dropout", ["image", "one", "no"], ["a"]), node("Neg", ["a"], ["scores"])], 13),
+    "dropout with inputs": ([node("Dropout", ["image", "ratio", "no"], ["a"]), node("Neg", ["a"], ["scores"])], 13),
     "resize": (
         [node("Resize", ["image", "roi", "scales"], ["scores"], mode="linear",
               coordinate_transformation_mode="pytorch_half_pixel")],
@@ -106,7 +106,8 @@ OLDER = {
 
 def test_operators_as_older_opsets_write_them(tmp_path: Path) -> None:
     weights = [
-        initializer("one", 1.0), initializer("no", False, bool), initializer("roi", []), initializer("empty", []),
+        initializer("one", 1.0), initializer("ratio", 0.5),
+        initializer("no", False, bool), initializer("roi", []), initializer("empty", []),
         initializer("scales", [1, 1, 2, 1.5]), initializer("sizes", [2, 1, 5, 13], np.int64),
         initializer("zero", 0, np.int64), initializer("minus", [-1], np.int64),
         initializer("line", [2, 4, 16], np.int64), initializer("w", np.linspace(-1, 1, 5 * 4 * 3).reshape(5, 4, 3)),
