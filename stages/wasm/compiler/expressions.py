@@ -23,8 +23,8 @@ FLOAT_ONLY = {
 }  # fmt: skip
 """operators that ONNX, or this compiler, knows for float32 only"""
 
-_CALLS = {"Sigmoid": "rc_sigmoid", "Tanh": "rc_tanh", "Erf": "rc_erf", "Sqrt": "sqrtf", "Exp": "rc_exp", "Log": "rc_log",
-          "Floor": "floorf", "Ceil": "ceilf", "Round": "rintf", "Softplus": "rc_softplus"}  # fmt: skip
+_CALLS = {"Sigmoid": "rc_sigmoid", "Tanh": "rc_tanh", "Erf": "rc_erf", "Sqrt": "sqrtf", "Exp": "rc_exp",
+          "Log": "rc_log", "Floor": "floorf", "Ceil": "ceilf", "Round": "rintf", "Softplus": "rc_softplus"}  # fmt: skip
 _COMPARISONS = {"Greater": ">", "GreaterOrEqual": ">=", "Less": "<", "LessOrEqual": "<=", "Equal": "=="}
 _LOGICAL = {"And": "&&", "Or": "||", "Xor": "!="}
 _UNSIGNED = {"int32_t": "uint32_t", "int64_t": "uint64_t"}

@@ -1,24 +1,25 @@
 """What a kernel is, and how to add one.
 
-A kernel is a subclass of `Kernel`, one instance of which stands in the list of `catalog.CANDIDATES`. For each node the
-first candidate that matches is taken; the generic ones stand last. A kernel says
+A kernel is a subclass of `Kernel`, one instance of which stands in the lists of `catalog`. For each node the first
+candidate that matches is taken; the generic ones stand last. A kernel says
 
-- `matches(node, graph, options)`: whether it computes this node, its epilogue included (`node.epilogue`: activations and
-  residuals that passes merged into it). All shapes and constants are known, layouts are not yet.
+- `matches(node, graph, options)`: whether it computes this node, its epilogue included (`node.epilogue`: activations
+  and residuals that passes merged into it). All shapes and constants are known, layouts are not yet.
 - `needs(node, graph)`: the layout each input and output must have in memory, and the zeros that must lie around an
-  input (`Need`). The compiler converts where a neighbour has another layout, makes the border as wide as the widest need,
-  and passes the pointer of the first element inside the border. Two consumers may need different borders: read the
-  strides, do not derive them from your own need.
+  input (`Need`). The compiler converts where a neighbour has another layout, makes the border as wide as the widest
+  need, and passes the pointer of the first element inside the border. Two consumers may need different borders: read
+  the strides, do not derive them from your own need.
 - `emit(call)`: the body of a C function over the arguments `x0, x1, ...` (the node's inputs that are there, then the
   operands of its epilogue), `y0, ...` (outputs), `w0, ...` (`call.weights(array)`: packed constants in the data
-  segment) and `s0, ...` (`call.scratch(c_type, elements)`: memory for this call only, content undefined). The text must
-  depend on nothing but shapes and attributes: functions with equal text are emitted once. `call.include("conv.h")` puts
-  a file of `kernels/` before the functions, once per module; it must be guarded by `#ifndef`, be C99, keep its functions
-  `static`, and begin its names with `rc_`. SIMD goes below `#if defined(__wasm_simd128__)` beside a plain C twin.
+  segment) and `s0, ...` (`call.scratch(c_type, elements)`: memory for this call only, content undefined). The text
+  must depend on nothing but shapes and attributes: functions with equal text are emitted once. `call.include("a.h")`
+  puts a file of `kernels/` before the functions, once per module; it must be guarded by `#ifndef`, be C99, keep its
+  functions `static`, and begin its names with `rc_`. SIMD goes below `#if defined(__wasm_simd128__)` beside a plain C
+  twin.
 
 A kernel with `quantized = True` gets the nodes that `passes.quantized` made of DequantizeLinear -> operator ->
-QuantizeLinear: integer inputs and output, with scales and zero points in `node.quantized`. Where no kernel matches such a
-node it is never made, and the three run as written.
+QuantizeLinear: integer inputs and output, with scales and zero points in `node.quantized`. Where no kernel matches
+such a node it is never made, and the three run as written.
 
 `kernels/base.h` is always there: fixed-width integers, `RC_INLINE`, `RC_INDEPENDENT` (the next loop's iterations are
 independent), `rc_exp`, `rc_erf` and others.
@@ -43,6 +44,8 @@ class Need:
     layout: Layout | None = None
     border: tuple[int, ...] = ()
 
+
+_STACK_ELEMENTS = 512  # 2 KiB; beyond that, memory is no slower than the stack
 
 ANY = Need()
 PLAIN = Need("plain")
@@ -98,6 +101,12 @@ class Call:
         """The argument for memory of this call, 64-byte aligned, its content undefined."""
         self.scratches.append((c_type, elements))
         return f"s{len(self.scratches) - 1}"
+
+    def accumulators(self, count: int) -> str:
+        """The declaration of a float array `acc`: on the stack, which is small, or in scratch if it is long."""
+        if count <= _STACK_ELEMENTS:
+            return f"float acc[{count}];\n"
+        return f"float *restrict acc = {self.scratch('float', count)};\n"
 
     def include(self, header: str) -> None:
         """Put a file of `kernels/` before the functions."""

@@ -46,7 +46,7 @@ class Home:
 
 @dataclass
 class Plan:
-    """Homes by tensor name, scratch buffers by node, pool sizes in elements, and what must be cleared before which step."""
+    """Homes by tensor name, scratch buffers by step, pool sizes in elements, and borders to clear."""
 
     homes: dict[str, Home]
     scratches: dict[int, list[Buffer]]

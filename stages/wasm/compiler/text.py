@@ -92,7 +92,7 @@ def model_h(inputs: Sequence[Port], outputs: Sequence[Port], memory: Plan, prefi
 extern "C" {{
 #endif
 /* Compute the outputs from the inputs. Sizes above are in elements; no array may overlap another. Works in
-   {memory.size_bytes} bytes of static memory: not to be called again, from a thread or a handler, before it returned. */
+   {memory.size_bytes} bytes of static memory: not to be called again, by a thread or a handler, before it returned. */
 void {prefix}_run({", ".join(parameters)});
 #ifdef __cplusplus
 }}

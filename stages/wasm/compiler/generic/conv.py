@@ -69,6 +69,6 @@ class Conv(Kernel):
             *finish(call, "v", ["n", row, *outs], y.shape),
             f"{target.at(['n', row, *outs])} = v;",
         ]
-        text = f"float acc[{out_channels}];\n" + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
+        text = call.accumulators(out_channels) + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
         text += "\n" + loop("f", out_channels, "\n".join(store))
         return nest(["n", *outs, "g"], [y.shape[0], *w.output, groups], text)

@@ -1,4 +1,4 @@
-"""ConvTranspose for any number of axes, group, stride, dilation and padding: each output gathers the taps that reach it."""
+"""ConvTranspose for any axes, group, stride, dilation and padding: an output gathers the taps that reach it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ConvTranspose(Kernel):
         start = view(call.tensor(bias), call.argument(bias)).at([row]) if bias else "0.0f"
         store = ["float v = acc[f];", *finish(call, "v", ["n", row, *outs], y.shape)]
         store.append(f"{target.at(['n', row, *outs])} = v;")
-        text = f"float acc[{out_channels}];\n" + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
+        text = call.accumulators(out_channels) + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
         text += "\n" + loop("f", out_channels, "\n".join(store))
         return nest(["n", *outs, "g"], [y.shape[0], *y.shape[2:], groups], text)
 

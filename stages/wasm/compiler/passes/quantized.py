@@ -1,8 +1,8 @@
 """Recognise operators between DequantizeLinear and QuantizeLinear, and make integer nodes of them.
 
-before: DequantizeLinear (x, weight, bias) -> Conv -> QuantizeLinear;  after: Conv on the integers, with `quantized` set.
+before: DequantizeLinear (x, weight, bias) -> Conv -> QuantizeLinear;  after: Conv on integers, with `quantized` set.
 Only where a kernel takes such a node; elsewhere the three run as written. Operators that only move or choose values,
-with the same scale and zero point before and after, become the same operator on integers, which is exact.
+of equal scale and zero point before and after, become the same operator on integers, which is exact.
 """
 
 from __future__ import annotations
