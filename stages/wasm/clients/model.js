@@ -70,9 +70,9 @@ export class Model {
       );
     }
     // a loop: findIndex calls a function per value, which on a small model costs as much as running it
-    let bad = input.length - 1;
-    while (bad >= 0 && Number.isFinite(input[bad])) bad -= 1;
-    if (bad >= 0) throw new InputError(`the input holds ${input[bad]} at ${bad}`);
+    let bad = 0;
+    while (bad < input.length && Number.isFinite(input[bad])) bad += 1;
+    if (bad < input.length) throw new InputError(`the input holds ${input[bad]}, first at ${bad}`);
 
     const count = input.length / size;
     const each = product(output.shape) / batch;

@@ -169,7 +169,7 @@ function measure() {
   let runs = 1;
   while (timed(runs) < LEAST_MS) runs *= 2;
   const times = Array.from({ length: MEASUREMENTS }, () => timed(runs) / runs).sort((a, b) => a - b);
-  const [median, fastest] = [times[(MEASUREMENTS - 1) / 2], times[0]].map((time) => time.toFixed(time < 1 ? 3 : 2));
+  const [median, fastest] = [times[(MEASUREMENTS - 1) / 2], times[0]].map((time) => (time < 1 ? time.toPrecision(3) : time.toFixed(2)));
   byId("time").textContent = `Median of ${runs * MEASUREMENTS} runs: ${median} ms, fastest ${fastest} ms`;
 }
 

@@ -65,6 +65,11 @@ def supported() -> list[str]:
     return sorted({op for kernel in GENERIC for op in kernel.ops} - {copies.CONVERT})
 
 
+def computed() -> set[str]:
+    """The operators that some kernel computes, the compiler's own included."""
+    return {op for kernel in CANDIDATES for op in kernel.ops}
+
+
 def matches(node: Node, graph: Graph, options: Options) -> bool:
     """Whether some kernel computes this node."""
     return any(kernel.matches(node, graph, options) for kernel in CANDIDATES)

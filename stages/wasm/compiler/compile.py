@@ -46,8 +46,10 @@ def generate(model: Model, options: Options | None = None) -> Sources:
     options = options or Options()
     graph = read(model, options)
     outputs = tuple(_port(graph, name) for name in graph.outputs)
-    for rewrite in (identities.remove, batch_norm.fold, int8.quantize, epilogue.fuse):
+    for rewrite in (identities.remove, batch_norm.fold):
         rewrite(graph)
+    int8.quantize(graph, catalog.computed())
+    epilogue.fuse(graph)
     quantized.fuse(graph, lambda node: catalog.matches(node, graph, options))
     for rewrite in (dead.remove, constants.fold, dead.remove):
         rewrite(graph)
