@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KNOWN_SHA256 = {
     "digits": "4762797d5258adf159cb47b90648706ca1fdc489e3ad64710e18636c2f2db4db",
+    "cifar10_images": "6a457960ffd7329bc24612abbd03ce3c25437617d06d588b2c73d9fb59666bfa",
 }
 """SHA-256 of the decoded arrays (`_identity`), measured with scikit-learn 1.9.1 and torchvision 0.28.0"""
 
@@ -42,7 +43,9 @@ CALIBRATION_SAMPLES = 512
 class DataParams(Params):
     """Which samples, and how they become the model's input."""
 
-    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "image_folder", "npz"] = Field(
+    dataset: Literal[
+        "digits", "mnist", "fashion_mnist", "cifar10", "cifar10_images", "image_folder", "npz"
+    ] = Field(
         description="a known dataset, or one of your own: image_folder or npz, at `path`"
     )
     path: RepositoryPath | None = Field(default=None, description="the folder of image_folder, or the file of npz")
@@ -151,10 +154,12 @@ def run(params: DataParams, inputs: Inputs, out: Path) -> Metrics:
 
 
 def _read(params: DataParams, inputs: Inputs) -> Source:
-    from stages.sources import digits, image_folder, npz_file, torchvision_files
+    from stages.sources import cifar10_images, digits, image_folder, npz_file, torchvision_files
 
     if params.dataset == "digits":
         return digits.read()
+    if params.dataset == "cifar10_images":
+        return cifar10_images.read(inputs.data_roots)
     if params.dataset == "npz":
         return npz_file.read(inputs.files["path"], str(params.path), params.layout)
     if params.dataset == "image_folder":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import zipfile
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def read_contract(directory: Path) -> Contract:
     try:
         raw = json.loads((directory / CONTRACT).read_text(encoding="utf-8"))
         fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-        return Contract(**fields)
+        known = {field.name for field in dataclass_fields(Contract)}
+        # an emitted folder may say more of its model
+        return Contract(**{key: value for key, value in fields.items() if key in known})
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StageError(f"cannot read the input contract {directory.name}/{CONTRACT}: {error}") from error
 

@@ -33,6 +33,10 @@ REGISTRY: dict[str, Entry] = {
     "onnxruntime.calibrate": Entry("stages.onnxruntime.calibrate", "onnx"),
     "onnxruntime.emit": Entry("stages.onnxruntime.emit", "onnx"),
     "onnxruntime.verify": Entry("stages.onnxruntime.verify", "onnx"),
+    "wasm.quantize": Entry("stages.wasm.quantize", "onnx"),
+    "wasm.calibrate": Entry("stages.wasm.calibrate", "onnx"),
+    "wasm.emit": Entry("stages.wasm.emit", "wasm"),
+    "wasm.verify": Entry("stages.wasm.verify", "wasm"),
     "zml.emit": Entry("stages.zml.emit", "torch"),
     "zml.verify": Entry("stages.zml.verify", "zml"),
 }

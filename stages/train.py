@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from stages import pretrained
 from stages.base import (
     Device,
     Inputs,
@@ -48,12 +49,26 @@ class EarlyStopping(BaseModel):
     )
 
 
+def _below_a_root(path: str) -> str:
+    if not path or path.startswith(("/", "~")) or ".." in path.split("/") or "\\" in path or ":" in path:
+        raise ValueError("must be a path below a data root, with forward slashes")
+    return path
+
+
 class TrainParams(Params):
     """How the model gets its weights."""
 
     model: ModelReference = Field(description="the nn.Module, as module:Class")
     weights: RepositoryPath | None = Field(
         default=None, description="weights in place of training: .safetensors, or a state dict saved by torch.save"
+    )
+    pretrained: Annotated[str, AfterValidator(_below_a_root)] | None = Field(
+        default=None, description="as weights, but a file below a data root; needs sha256"
+    )
+    url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="where the pretrained weights are downloaded from if no data root has them",
     )
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-fA-F]{64}$", description="SHA-256 the weights file must have, 64 hex digits"
@@ -83,8 +98,14 @@ class TrainParams(Params):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainParams:
-        if self.sha256 and not self.weights:
-            raise ValueError("sha256 is that of a weights file: give `weights`, or drop sha256")
+        if self.weights and self.pretrained:
+            raise ValueError("weights are given twice: `weights` lie in the repository, `pretrained` in a data root")
+        if self.sha256 and not (self.weights or self.pretrained):
+            raise ValueError("sha256 is that of a weights file: give `weights` or `pretrained`, or drop sha256")
+        if self.pretrained and not self.sha256:
+            raise ValueError("a data root is only a place: give the sha256 of the `pretrained` weights")
+        if self.url and not self.pretrained:
+            raise ValueError("url is that of `pretrained` weights: give their name below the data root, or drop url")
         if "lr" in self.optimizer_args:
             raise ValueError("give the learning rate as `lr`, not in optimizer_args")
         if self.weight_decay is not None and "weight_decay" in self.optimizer_args:
@@ -122,9 +143,9 @@ def run(params: TrainParams, inputs: Inputs, out: Path) -> Metrics:
     torch.manual_seed(params.seed)
     model = build_model(params.model)
     _check_fit(model, test, contract, params.model.name)
-    if params.weights:
-        _check_sha256(params, inputs.files["weights"])
-        load_weights(model, inputs.files["weights"], params.weights)
+    given = _given_weights(params, inputs)
+    if given is not None:
+        load_weights(model, given, str(params.weights or params.pretrained))
         model.to(device)
         rows: list[str] = []
     else:
@@ -217,18 +238,16 @@ def _check_fit(model: nn.Module, test: Split, contract: Contract, name: str) -> 
         )
 
 
-def _check_sha256(params: TrainParams, path: Path) -> None:
-    import hashlib
-
-    if params.sha256 is None:
-        return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != params.sha256.lower():
-        raise StageError(
-            f"{params.weights} has SHA-256 {found}; the recipe expects {params.sha256.lower()}",
-            "fetch the right file, or correct train.sha256",
-        )
+def _given_weights(params: TrainParams, inputs: Inputs) -> Path | None:
+    """The weights file the recipe names, with the SHA-256 it states; None if it names none."""
+    if params.pretrained:
+        return pretrained.find(params.pretrained, params.url, str(params.sha256), inputs.data_roots)
+    if not params.weights:
+        return None
+    if params.sha256:
+        remedy = "fetch the right file, or correct train.sha256"
+        pretrained.check_sha256(inputs.files["weights"], params.weights, params.sha256, remedy)
+    return inputs.files["weights"]
 
 
 def _train(params: TrainParams, model: nn.Module, contract: Contract, data: Path, device: torch.device) -> list[str]:

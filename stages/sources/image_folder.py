@@ -79,7 +79,7 @@ def _images(
             )
         progress(f"reading {shown}/{name}  {len(files)} images", label, len(classes))
         for file in files:
-            pixels = _pixels(file, f"{shown}/{name}/{file.name}")
+            pixels = read_pixels(file, f"{shown}/{name}/{file.name}")
             planes.append(resize(pixels[None], *size)[0] if size else pixels)
             names.append(f"{name}/{file.name}")
             labels.append(label)
@@ -95,7 +95,7 @@ def _images(
     return np.stack(planes), np.array(labels, np.int64)
 
 
-def _pixels(file: Path, shown: str) -> NDArray[np.uint8]:
+def read_pixels(file: Path, shown: str) -> NDArray[np.uint8]:
     """uint8 (1, H, W) of a grey image, (3, H, W) of another."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -1,1 +1,1 @@
-"""The WebAssembly target: one module per model, with zero imports."""
+"""The wasm target: one WebAssembly module without imports, with clients for browsers, Node and Python."""

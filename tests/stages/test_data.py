@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from stages.base import Inputs, Metrics, StageError
 from stages.data import STAGE, DataParams
 from stages.dataset import read, read_contract, read_stored
-from stages.sources import torchvision_files
+from stages.sources import cifar10_images, torchvision_files
 from stages.torchvision_import import import_torchvision
 
 
@@ -457,3 +457,41 @@ def test_mnist_itself_is_the_one_this_pipeline_knows(tmp_path: Path) -> None:
     metrics, out = run(tmp_path, MNIST | {"train_samples": 500, "test_samples": 100}, roots)
     assert metrics["sha256"].startswith("11de40ec") and metrics["train_samples"] == 450
     assert read_stored(out, "test")[0].shape == (100, 1, 28, 28)
+
+
+# cifar10_images
+
+
+def write_cifar10_images(root: Path) -> None:
+    folder_ = root / cifar10_images.FOLDER
+    folder_.mkdir(parents=True)
+    stream = np.random.default_rng(0)
+    for name in cifar10_images.CLASSES:
+        for number in range(1, 11):
+            Image.fromarray(stream.integers(0, 256, (32, 32, 3), np.uint8)).save(folder_ / f"{name}{number}.png")
+
+
+def test_a_hundred_images_are_read_from_a_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar10_images(tmp_path / "root")
+    params = {"dataset": "cifar10_images", "test_fraction": 0.5, "validation_fraction": 0}
+    with pytest.raises(StageError, match="cifar10_images is not the dataset this pipeline knows"):
+        run(tmp_path, params, (tmp_path / "root",))
+    monkeypatch.setattr("stages.data.KNOWN_SHA256", {})
+    metrics, out = run(tmp_path, params, (tmp_path / "absent", tmp_path / "root"))
+    assert metrics["shape"] == [3, 32, 32] and metrics["test_samples"] == metrics["train_samples"] == 50
+    assert read_contract(out).classes == cifar10_images.CLASSES
+    assert np.bincount(read_stored(out, "test")[1]).tolist() == [5] * 10
+
+
+def test_images_that_are_missing_or_of_another_size_are_refused(tmp_path: Path) -> None:
+    params = {"dataset": "cifar10_images"}
+    with pytest.raises(StageError, match="cifar10_images is in no data root"):
+        run(tmp_path, params, (tmp_path,))
+    write_cifar10_images(tmp_path)
+    horse = tmp_path / cifar10_images.FOLDER / "horse5.png"
+    Image.new("RGB", (31, 32)).save(horse)
+    with pytest.raises(StageError, match=r"horse5\.png is no RGB image of 32x32 pixels"):
+        run(tmp_path, params, (tmp_path,))
+    horse.unlink()
+    with pytest.raises(StageError, match=r"horse5\.png is missing"):
+        run(tmp_path, params, (tmp_path,))

@@ -256,7 +256,12 @@ def test_early_stopping_needs_a_validation_split(tmp_path: Path, nets: str) -> N
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"sha256": "0" * 64}, "give `weights`, or drop sha256"),
+        ({"sha256": "0" * 64}, "give `weights` or `pretrained`, or drop sha256"),
+        ({"pretrained": "net.pth"}, "give the sha256 of the `pretrained` weights"),
+        ({"pretrained": "net.pth", "weights": "w.pt", "sha256": "0" * 64}, "weights are given twice"),
+        ({"pretrained": "../net.pth", "sha256": "0" * 64}, "a path below a data root"),
+        ({"url": "https://example.org/net.pth"}, "url is that of `pretrained` weights"),
+        ({"pretrained": "net.pth", "sha256": "0" * 64, "url": "file:///net.pth"}, "String should match pattern"),
         ({"sha256": "abc", "weights": "w.pt"}, "String should match pattern"),
         ({"optimizer_args": {"lr": 1}}, "give the learning rate as `lr`"),
         ({"weight_decay": 1, "optimizer_args": {"weight_decay": 1}}, "weight_decay is given twice"),
@@ -287,6 +292,25 @@ def test_weights_are_loaded_checked_and_measured(data: Path, nets: str) -> None:
     message = refused(data, f"{nets}:Net", weights, sha256="0" * 64)
     assert f"model.safetensors has SHA-256 {digest}; the recipe expects {'0' * 64}" in message
     assert "does not fit Tied: missing a.weight" in refused(data, f"{nets}:Tied", weights)
+
+
+def test_pretrained_weights_come_from_a_data_root(data: Path, nets: str) -> None:
+    trained, out = run(data, f"{nets}:Net", lr=0.02)
+    (out / "model.safetensors").rename(data.parent / "net.safetensors")
+    digest = hashlib.sha256((data.parent / "net.safetensors").read_bytes()).hexdigest()
+    params = TrainParams(model={"name": f"{nets}:Net"}, pretrained="net.safetensors", sha256=digest)
+    loaded = data.parent / "loaded"
+    loaded.mkdir()
+    inputs = Inputs({"data": data}, data_roots=(data.parent,), scratch=data.parent)
+    assert STAGE.run(params, inputs, loaded) == trained | {"epochs": 0}
+
+
+def test_resnet20_takes_32x32_images() -> None:
+    from models.resnet20 import ResNet20
+
+    model = ResNet20()
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 272474
 
 
 def test_digits_cnn_and_mnist_cnn_take_28x28_images(tmp_path: Path) -> None:

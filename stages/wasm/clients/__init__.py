@@ -1,0 +1,1 @@
+"""What is emitted beside the module, as it is: clients for browsers, Node and Python."""

@@ -1,0 +1,65 @@
+"""Turn a model into modules: by our own compiler, or by emx-onnx-cgen for what that does not know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stages import onnx_files
+from stages.base import StageError, progress
+
+Engine = Literal["auto", "native", "emx"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """Two modules of one model, and what is to be said of them."""
+
+    simd: bytes
+    plain: bytes
+    report: dict[str, Any]
+    """engine, and why it is not our own; for our own, what its compiler reports"""
+
+
+def build(model: onnx_files.Model, engine: Engine, batch: int, scratch: Path) -> Built:
+    """The modules of a model with a fixed batch.
+
+    `auto` takes emx-onnx-cgen only for a model that our compiler does not know. Raises StageError, naming node,
+    operator and opset, if no engine that may be used can compile the model.
+    """
+    if engine == "emx":
+        return _emx(model, "emit.engine is emx", scratch)
+    from stages.wasm.compiler.options import Unsupported
+
+    try:
+        return _native(model, batch, scratch)
+    except Unsupported as error:
+        if engine == "native":
+            raise
+        progress(error.message)
+        try:
+            return _emx(model, error.message, scratch)
+        except StageError as also:
+            raise StageError(f"{error.message}; and {also.message}", error.remedy) from also
+
+
+def _native(model: onnx_files.Model, batch: int, scratch: Path) -> Built:
+    from stages.wasm.compiler.build import build_wasm
+    from stages.wasm.compiler.compile import generate
+    from stages.wasm.compiler.options import Options
+
+    progress("generate C")
+    sources = generate(model, Options(batch=batch))
+    progress("build with SIMD")
+    simd = build_wasm(sources, simd=True, scratch=scratch)
+    progress("build without SIMD")
+    plain = build_wasm(sources, simd=False, scratch=scratch)
+    return Built(simd, plain, {"engine": "native", **sources.report})
+
+
+def _emx(model: onnx_files.Model, why: str, scratch: Path) -> Built:
+    from stages.wasm import emx
+
+    module = emx.build(model, scratch)
+    return Built(module, module, {"engine": f"emx-onnx-cgen {emx.VERSION}", "reason": why})

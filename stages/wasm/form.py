@@ -1,0 +1,100 @@
+"""A model whose layers can be looked at as our compiler computes them: compiled anew with every tensor as an output."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages import onnx_files
+from stages.base import progress
+from stages.onnx_form import Arrays, Given, OnnxForm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+class WasmForm(OnnxForm):
+    """As `OnnxForm`, with the graph run as WebAssembly under wasmtime in place of onnxruntime.
+
+    A tensor that is looked at is written out, so kernels that the emitted module fuses run one by one here.
+    """
+
+    def __init__(
+        self,
+        model: onnx_files.Model,
+        threads: int,
+        what: str,
+        scratch: Path,
+        prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+        emitted: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    ) -> None:
+        """`scratch`: an existing folder; `emitted` gives the output for normalised samples in place of the new module.
+
+        The other arguments are those of `OnnxForm`.
+        """
+        super().__init__(model, threads, what, prepare)
+        self._scratch, self._emitted = scratch, emitted
+
+    def values(self, x: NDArray[Any]) -> Arrays:
+        """As `OnnxForm.values`, with the output of the module that was emitted."""
+        values = super().values(x)
+        if self._emitted is not None:
+            values[self.output] = self._emitted(x)
+        return values
+
+    def _run(self, model: onnx_files.Model, feeds: Given, names: Sequence[str]) -> Arrays:
+        from stages.wasm.compiler.build import build_wasm
+        from stages.wasm.compiler.compile import generate
+        from stages.wasm.compiler.options import Options
+        from stages.wasm.module import WasmModule
+
+        batch = onnx_files.only_input(self._model, self.what).shape[0] or 1
+        given = _with_shapes(model, feeds, batch)
+        sources = generate(given, Options(batch=batch))
+        progress("build with every layer's output")
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            content = build_wasm(sources, simd=True, scratch=Path(folder))
+        outputs = {port.name: (port.dtype, port.shape) for port in sources.outputs}
+        module = WasmModule(content, [port.name for port in sources.inputs], outputs)
+        taken = {port.name: feeds[port.name] for port in sources.inputs}
+        return self._batched(_AsSession(module), taken, names, batch)
+
+
+class _AsSession:
+    """A module, called as an onnxruntime session is."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def run(self, names: Sequence[str], feeds: Given) -> list[NDArray[Any]]:
+        made = self._module.run(feeds)
+        return [made[name] for name in names]
+
+
+def _with_shapes(model: onnx_files.Model, feeds: Given, batch: int) -> onnx_files.Model:
+    """A copy whose inputs have the shapes of what they are fed, `batch` samples at once, and whose outputs have types."""
+    import onnx
+
+    shaped = type(model)()
+    shaped.CopyFrom(model)
+    names = [output.name for output in shaped.graph.output]
+    inputs = [value for value in shaped.graph.input if value.name in feeds]
+    weights = {weight.name for weight in shaped.graph.initializer}
+    read = {name for node in shaped.graph.node for name in node.input} | set(names)
+    kept = [
+        onnx.helper.make_tensor_value_info(
+            value.name, onnx.helper.np_dtype_to_tensor_dtype(feeds[value.name].dtype), [batch, *feeds[value.name].shape[1:]]
+        )
+        for value in inputs
+        if value.name in read and value.name not in weights
+    ]
+    del shaped.graph.input[:], shaped.graph.output[:], shaped.graph.value_info[:]
+    shaped.graph.input.extend(kept)
+    inferred = onnx.shape_inference.infer_shapes(shaped, data_prop=True)
+    known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.input)}
+    shaped.graph.output.extend(known[name] for name in names)
+    return shaped
