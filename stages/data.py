@@ -43,9 +43,7 @@ CALIBRATION_SAMPLES = 512
 class DataParams(Params):
     """Which samples, and how they become the model's input."""
 
-    dataset: Literal[
-        "digits", "mnist", "fashion_mnist", "cifar10", "cifar10_images", "image_folder", "npz"
-    ] = Field(
+    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar10_images", "image_folder", "npz"] = Field(
         description="a known dataset, or one of your own: image_folder or npz, at `path`"
     )
     path: RepositoryPath | None = Field(default=None, description="the folder of image_folder, or the file of npz")

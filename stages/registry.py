@@ -29,6 +29,8 @@ REGISTRY: dict[str, Entry] = {
     "akida.calibrate": Entry("stages.akida.calibrate", "akida"),
     "akida.emit": Entry("stages.akida.emit", "akida"),
     "akida.verify": Entry("stages.akida.verify", "akida"),
+    "c.emit": Entry("stages.c.emit", "wasm"),
+    "c.verify": Entry("stages.c.verify", "wasm"),
     "onnxruntime.quantize": Entry("stages.onnxruntime.quantize", "onnx"),
     "onnxruntime.calibrate": Entry("stages.onnxruntime.calibrate", "onnx"),
     "onnxruntime.emit": Entry("stages.onnxruntime.emit", "onnx"),

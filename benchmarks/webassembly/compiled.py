@@ -1,7 +1,8 @@
 """Compiles the benchmark's models: `python compiled.py FOLDER`, in the wasm environment.
 
-Writes NAME.wasm, NAME.nosimd.wasm and NAME.int8.wasm with the contracts their client reads, and prints as the last line
-JSON: model -> operations of the direct convolution and products, a multiply-add being two.
+Writes NAME.wasm, NAME.nosimd.wasm, NAME.int8.wasm and NAME.direct.wasm, without Winograd, with the contract that their
+client reads, and prints as the last line JSON: model -> operations of the direct convolution and products, a
+multiply-add being two.
 """
 
 from __future__ import annotations
@@ -17,22 +18,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import onnx
 
 from stages.wasm.compiler.build import build_wasm
-from stages.wasm.compiler.compile import Sources, generate
+from stages.wasm.compiler.compile import Options, Sources, generate
 
 
 def main(folder: Path) -> None:
     work = {}
     for path in sorted(folder.glob("*.calibration.npz")):
         name = path.name.partition(".")[0]
-        for model, suffixes in ((name, {True: "wasm", False: "nosimd.wasm"}), (f"{name}.int8", {True: "wasm"})):
-            sources = generate(onnx.load(folder / f"{model}.onnx"))
-            for simd, suffix in suffixes.items():
-                with tempfile.TemporaryDirectory() as scratch:
-                    (folder / f"{model}.{suffix}").write_bytes(build_wasm(sources, simd, Path(scratch)))
-            if model == name:
-                work[name] = 2 * sources.report["macs"]
-                (folder / f"{name}.contract.json").write_text(json.dumps(contract(sources)))
+        model = onnx.load(folder / f"{name}.onnx")
+        sources = generate(model)
+        write(sources, True, folder / f"{name}.wasm")
+        write(sources, False, folder / f"{name}.nosimd.wasm")
+        write(generate(model, Options(winograd=False)), True, folder / f"{name}.direct.wasm")
+        write(generate(onnx.load(folder / f"{name}.int8.onnx")), True, folder / f"{name}.int8.wasm")
+        (folder / f"{name}.contract.json").write_text(json.dumps(contract(sources)))
+        work[name] = 2 * sources.report["macs"]
     print(json.dumps(work))
+
+
+def write(sources: Sources, simd: bool, path: Path) -> None:
+    """Compile one module."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path.write_bytes(build_wasm(sources, simd, Path(scratch)))
 
 
 def contract(sources: Sources) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def first_wrong_layer(model: onnx_files.Model, x: NDArray[Any], limit: float, th
     import numpy as np
 
     from stages.onnx_form import OnnxForm
-    from stages.wasm.form import WasmForm
+    from stages.wasm.forms import WasmForm
 
     try:
         reference = OnnxForm(model, threads, "the model").values(x)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import onnx_files
-from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
-from stages.wasm import check, graph_batch, page
+from stages.base import Inputs, Metrics, RepositoryPath, Stage, progress
+from stages.wasm import calibrated, check, page
 from stages.wasm.engine import Engine, build
 from stages.wasm.module import predictor
 from stages.wasm.project import COPIED, MODULE, PLAIN_MODULE, README
@@ -24,29 +22,16 @@ from stages.wasm.project import COPIED, MODULE, PLAIN_MODULE, README
 if TYPE_CHECKING:
     from stages.dataset import Contract
 
-MAX_ERROR = {"float32": 1e-3, "int8": 5e-2}
 
-
-class EmitParams(Params):
-    """How the model is compiled, and how close its module must come to onnxruntime."""
+class EmitParams(calibrated.CompileParams):
+    """Which engine compiles the model, and what lies beside the module."""
 
     engine: Engine = Field(
         default="auto",
         description="native: our compiler; emx: emx-onnx-cgen; auto: native, and emx for what it does not know",
     )
-    batch: int = Field(default=1, ge=1, description="samples the module computes at once")
-    max_error: float | None = Field(
-        default=None,
-        gt=0,
-        allow_inf_nan=False,
-        description="largest error of a score against onnxruntime, relative to the largest score; "
-        "unset: 0.001, for int8 0.05, since values halfway between two steps may round either way",
-    )
-    check_samples: int = Field(default=8, ge=1, description="calibration samples both modules are checked on")
-    check_random: int = Field(default=8, ge=0, description="random inputs both modules are checked on as well")
     page_samples: int = Field(default=10, ge=1, description="samples in index.html, at most one of each class")
     clients: RepositoryPath = Field(description="folder of the clients that are emitted; a change runs emit again")
-    kernels: RepositoryPath = Field(description="folder of the compiler's C; a change runs emit again")
 
 
 def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
@@ -57,37 +42,22 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     """
     from stages import dataset
 
-    contract = dataset.read_contract(inputs["data"])
-    scheme = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))["scheme"]
-    model = graph_batch.fix(onnx_files.read_model(inputs["calibrate"] / "model.onnx"), params.batch)
-    taken = onnx_files.only_input(model, "the model")
-    if taken.shape[1:] != contract.shape or taken.element_type != onnx_files.FLOAT:
-        raise StageError(
-            f"the model takes {taken.shape[1:]}, and the data has samples of {contract.shape}",
-            "give the model float32 samples of the data's shape",
-        )
-    samples, _ = dataset.read(inputs["data"], "calibration")
-    checked = check.checker(
-        model,
-        samples[: params.check_samples],
-        params.check_random,
-        MAX_ERROR[scheme] if params.max_error is None else params.max_error,
-        params.resources.cpu,
-    )
-    built = build(model, params.engine, params.batch, inputs.scratch)
+    given = calibrated.read(params, inputs)
+    built = build(given.model, params.engine, params.batch, inputs.scratch)
     native = built.report["engine"] == "native"
 
     def first_layer() -> str:
-        few = checked.x[: params.batch]
-        return check.first_wrong_layer(model, few, checked.limit, params.resources.cpu, inputs.scratch) if native else ""
+        few = given.checker.x[: params.batch]
+        cpu, limit = params.resources.cpu, given.checker.limit
+        return check.first_wrong_layer(given.model, few, limit, cpu, inputs.scratch) if native else ""
 
     progress("compare with onnxruntime")
     errors = {
-        file: checked.error(predictor(content, model), file, first_layer)
+        file: given.checker.error(predictor(content, given.model), file, first_layer)
         for file, content in ((MODULE, built.simd), (PLAIN_MODULE, built.plain))
     }
 
-    described = _describe(contract, model, params.batch)
+    described = given.described(params.batch)
     (out / MODULE).write_bytes(built.simd)
     (out / PLAIN_MODULE).write_bytes(built.plain)
     for name in COPIED:
@@ -95,11 +65,11 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     (out / "input.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     report = {
         **built.report,
-        "scheme": scheme,
+        "scheme": given.scheme,
         "batch": params.batch,
         "size_bytes": {MODULE: len(built.simd), PLAIN_MODULE: len(built.plain)},
         "error": {file: float(f"{error:.3g}") for file, error in errors.items()},
-        "max_error": checked.limit,
+        "max_error": given.checker.limit,
     }
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     stored, labels = dataset.read_stored(inputs["data"], "test")
@@ -107,11 +77,11 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
         inputs.files["clients"],
         described,
         built.simd,
-        page.choose(contract, stored, labels, params.page_samples),
-        f"{scheme}, compiled by {built.report['engine'] if not native else 'Recast'}.",
+        page.choose(given.contract, stored, labels, params.page_samples),
+        f"{given.scheme}, compiled by {'Recast' if native else built.report['engine']}.",
         out / "index.html",
     )
-    (out / "README.md").write_text(_readme(contract, report, described), encoding="utf-8")
+    (out / "README.md").write_text(_readme(given.contract, report), encoding="utf-8")
     return {
         "engine": built.report["engine"],
         "size_bytes": len(built.simd),
@@ -121,19 +91,7 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     }
 
 
-def _describe(contract: Contract, model: onnx_files.Model, batch: int) -> dict[str, Any]:
-    """The data's contract, and what the module takes and gives."""
-    taken, made = onnx_files.only_input(model, "the model"), onnx_files.only_output(model, "the model")
-    return {
-        **asdict(contract),
-        "layout": "nchw" if len(contract.shape) == 3 else "features",
-        "batch": batch,
-        "input": {"name": taken.name, "shape": list(taken.shape), "dtype": "float32"},
-        "output": {"name": made.name, "shape": list(made.shape), "dtype": "float32"},
-    }
-
-
-def _readme(contract: Contract, report: dict[str, Any], described: dict[str, Any]) -> str:
+def _readme(contract: Contract, report: dict[str, Any]) -> str:
     return README.format(
         dataset=contract.dataset,
         scheme=report["scheme"],
@@ -145,7 +103,7 @@ def _readme(contract: Contract, report: dict[str, Any], described: dict[str, Any
         divisor=contract.divisor,
         mean=list(contract.mean),
         std=list(contract.std),
-        batch=described["batch"],
+        batch=report["batch"],
     )
 
 

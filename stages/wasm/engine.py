@@ -37,9 +37,10 @@ def build(model: onnx_files.Model, engine: Engine, batch: int, scratch: Path) ->
     except Unsupported as error:
         if engine == "native":
             raise
-        progress(error.message)
+        why = error.message.partition("; the operators it knows")[0]
+        progress(why)
         try:
-            return _emx(model, error.message, scratch)
+            return _emx(model, why, scratch)
         except StageError as also:
             raise StageError(f"{error.message}; and {also.message}", error.remedy) from also
 

@@ -15,8 +15,9 @@ def fix(model: onnx_files.Model, batch: int) -> onnx_files.Model:
 
     port = onnx_files.only_input(model, "the model")
     if not port.shape or port.shape[0] not in (None, batch):
+        own = port.shape[0] if port.shape else "no batch of"
         raise StageError(
-            f"the model takes {port.shape[0] if port.shape else 'no batch of'} samples at once, and emit.batch is {batch}",
+            f"the model takes {own} samples at once, and emit.batch is {batch}",
             "set emit.batch to the model's own, or export.dynamic_batch to true",
         )
     if None in port.shape[1:]:

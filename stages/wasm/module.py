@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class WasmModule:
     """An instance with named inputs and outputs of fixed shapes, in the order of their indices."""
 
-    def __init__(self, content: bytes, inputs: Sequence[str], outputs: Mapping[str, tuple[Any, tuple[int, ...]]]) -> None:
+    def __init__(
+        self, content: bytes, inputs: Sequence[str], outputs: Mapping[str, tuple[Any, tuple[int, ...]]]
+    ) -> None:
         """`outputs`: name -> dtype and shape. StageError for a module that is invalid or imports anything."""
         import wasmtime
 
@@ -25,7 +27,7 @@ class WasmModule:
         self._inputs, self._outputs = list(inputs), dict(outputs)
         try:
             self._instance = Instance(content)
-        except wasmtime.WasmtimeError as error:
+        except (wasmtime.WasmtimeError, RuntimeError) as error:
             raise StageError(f"the WebAssembly module cannot be started: {onnx_files.first_line(error)}") from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -37,10 +37,8 @@ def write(
     to.write_text(template, encoding="utf-8")
 
 
-def choose(
-    contract: Contract, stored: NDArray[Any], labels: NDArray[np.int64], count: int
-) -> list[dict[str, str]]:
-    """The first sample of each class, in the order of the classes, `count` at most: its label, and its values as base64."""
+def choose(contract: Contract, stored: NDArray[Any], labels: NDArray[np.int64], count: int) -> list[dict[str, str]]:
+    """The first sample of each class, in their order, `count` at most: its label, and its values as base64."""
     first = {int(label): index for index, label in reversed(list(enumerate(labels)))}
     return [
         {"label": contract.classes[label], "data": base64.b64encode(stored[first[label]].tobytes()).decode("ascii")}

@@ -23,8 +23,8 @@ README = """\
 
 The model takes float32 (N, {shape}) and gives one score for each of {classes} classes, in the order of `classes` in
 `input.json`. A stored sample becomes its input as `(stored / {divisor:g} - mean) / std`, with mean {mean} and std {std}
-per channel (the first axis). The wrong normalisation raises no error: it only gives wrong classes. Any number of samples
-may be given; the module computes {batch} at once.
+per channel (the first axis). The wrong normalisation raises no error: it only gives wrong classes. Any number of
+samples may be given; the module computes {batch} at once.
 
 ```js
 import {{ load }} from "./model.js";
@@ -46,6 +46,6 @@ Input of a wrong type, length or shape, or with NaN in it, is refused with an er
 
 ## Without a client
 
-The module imports nothing. It exports `memory`, `input(0)` and `output(0)`, which give the address of {batch} samples and
-of their scores, float32 in row-major order, and `run()`, which computes the one from the other and gives 0.
+The module imports nothing. It exports `memory`, `input(0)` and `output(0)`, which give the address of {batch} samples
+and of their scores, float32 in row-major order, and `run()`, which computes the one from the other and gives 0.
 """

@@ -26,8 +26,10 @@ def predictor(emitted: Path, threads: int, simd: bool = True) -> Callable[[NDArr
 
     try:
         model = Model(emitted, simd)
-    except (OSError, ValueError, wasmtime.WasmtimeError) as error:
-        raise StageError(f"cannot start the emitted module: {onnx_files.first_line(error)}", "run emit again") from error
+    except (OSError, ValueError, RuntimeError, wasmtime.WasmtimeError) as error:
+        raise StageError(
+            f"cannot start the emitted module: {onnx_files.first_line(error)}", "run emit again"
+        ) from error
 
     def predict(stored: NDArray[Any]) -> NDArray[np.float32]:
         try:

@@ -10,10 +10,8 @@ from pydantic import Field, field_validator
 
 from stages import hops, onnx_files
 from stages.base import Inputs, Metrics, RepositoryPath, Stage, StageError, progress
-from stages.onnx_form import OnnxForm
 from stages.verify import CONFUSION, VerifyParams, verify
-from stages.wasm import graph_batch, node
-from stages.wasm.form import WasmForm
+from stages.wasm import forms, graph_batch, node
 from stages.wasm.project import MODULE
 from stages.wasm.runtime import predictor
 
@@ -60,8 +58,10 @@ def run(params: WasmVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     if "node" in params.runtimes:
         node.require()
     predict = predictor(emitted, params.resources.cpu)
-    metrics = verify(params, inputs, out, predict, MODULE, _steps(params, inputs))
-    apart = _apart(params, inputs, metrics["samples"])
+    metrics = verify(
+        params, inputs, out, predict, MODULE, forms.steps(inputs, _form(params, inputs), params.resources.cpu)
+    )
+    apart = _apart(params, inputs, min(metrics["samples"], params.parity_samples))
     return {**metrics, "runtimes": list(params.runtimes), "max_variant_error": float(f"{apart:.3g}")}
 
 
@@ -98,38 +98,27 @@ def _relative(scores: NDArray[np.float32], reference: NDArray[np.float32]) -> fl
     return float(np.abs(scores - reference).max()) / (float(np.abs(reference).max()) or 1.0)
 
 
-def _steps(params: WasmVerifyParams, inputs: Inputs) -> list[hops.Step]:
-    """The forms from the simplified model on: for int8 the prepared and the quantized one, then what was emitted."""
+def _form(params: WasmVerifyParams, inputs: Inputs) -> hops.Form:
+    """The emitted module; with its layers, where our compiler can show them."""
     from stages.dataset import read_contract
 
     threads = params.resources.cpu
-    report = json.loads((inputs["emit"] / "report.json").read_text(encoding="utf-8"))
-    int8 = report["scheme"] == "int8"
     model = onnx_files.read_model(inputs["calibrate"] / "model.onnx", "the calibrated model")
     samples, emitted = read_contract(inputs["data"]), read_contract(inputs["emit"])
-
-    def prepare(x: NDArray[Any]) -> NDArray[Any]:
-        """By the contract in the emitted folder, so that a wrong one is seen."""
-        return emitted.normalise(samples.stored(x))
-
-    steps = []
-    if int8:
-        prepared = onnx_files.read_model(inputs["quantize"] / "model.onnx", "the prepared model")
-        steps.append(hops.Step("prepared", OnnxForm(prepared, threads, "the prepared model"), "float"))
-        steps.append(hops.Step("quantized", OnnxForm(model, threads, "the quantized model"), "int8"))
     predict = predictor(inputs["emit"], threads)
 
     def score(x: NDArray[Any]) -> NDArray[np.float32]:
         return predict(samples.stored(x))
 
-    form: hops.Form
+    def prepare(x: NDArray[Any]) -> NDArray[Any]:
+        """By the contract in the emitted folder, so that a wrong one is seen."""
+        return emitted.normalise(samples.stored(x))
+
+    report = json.loads((inputs["emit"] / "report.json").read_text(encoding="utf-8"))
     if params.layers and report["engine"] == "native":
         fixed = graph_batch.fix(model, report["batch"])
-        form = WasmForm(fixed, threads, "the emitted model", inputs.scratch, prepare, score)
-    else:
-        output = onnx_files.only_output(model, "the calibrated model").name
-        form = hops.OutputOnly(score, output)
-    return [*steps, hops.Step("emitted", form, "same" if int8 else "float")]
+        return forms.WasmForm(fixed, threads, "the emitted model", inputs.scratch, prepare, score)
+    return hops.OutputOnly(score, onnx_files.only_output(model, "the calibrated model").name)
 
 
 STAGE = Stage(

@@ -34,10 +34,13 @@ class Instance:
     """The module in memory: fixed buffers for input and output, and run(). It imports nothing."""
 
     def __init__(self, content: bytes) -> None:
-        """Compile the module. Raises wasmtime.WasmtimeError if it is none, or needs imports."""
+        """Compile the module. Raises wasmtime.WasmtimeError if it is none or needs imports, else RuntimeError."""
         self._store = wasmtime.Store()
         module = wasmtime.Module(self._store.engine, content)
         self._exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        missing = [name for name in ("memory", "input", "output", "run") if name not in self._exports]
+        if missing:
+            raise RuntimeError(f"the module exports no {missing[0]}")
 
     def view(self, port: str, index: int, dtype: Any, shape: Sequence[int]) -> NDArray[Any]:
         """The buffer `index` of `port` ("input" or "output"), which is the module's memory itself.

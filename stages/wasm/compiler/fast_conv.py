@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stages.wasm.compiler import conv_choice, packing
@@ -37,7 +38,7 @@ class FastConv(Kernel):
 
     def emit(self, call: Call) -> str:
         node, graph = call.node, call.graph
-        w, shape = conv_windows(node, graph), conv_shape(node, graph)
+        w, shape = conv_windows(node, graph), one_row(conv_shape(node, graph), node, graph)
         weights, bias = weights_and_bias(node, graph)
         x, y = call.tensor(node.inputs[0]), call.tensor(node.outputs[0])
         call.macs = y.size * shape.ic * shape.kernel[0] * shape.kernel[1]
@@ -113,6 +114,20 @@ def conv_shape(node: Node, graph: Graph) -> ConvShape:
     return ConvShape(
         in_channels, out_channels // groups, two(w.kernel), two(w.strides), two(w.dilations), two(w.output), groups
     )
+
+
+def one_row(shape: ConvShape, node: Node, graph: Graph) -> ConvShape:
+    """A 1x1 convolution of images without gaps between rows, as one of a single long row: fewer tiles are cut short."""
+    if shape.kernel != (1, 1) or shape.stride != (1, 1) or any(conv_windows(node, graph).pads):
+        return shape
+    images = [graph.tensors[name] for name in (*node.reads, *node.outputs) if name]
+    # of equal size: the residual, if there is one, and not the weights
+    images = [
+        each for each in images if each.value is None and each.shape[2:] == graph.tensors[node.outputs[0]].shape[2:]
+    ]
+    if any(_strides(each)[0] != each.shape[-1] * _strides(each)[1] for each in images if len(each.shape) == 4):
+        return shape
+    return replace(shape, output=(1, shape.output[0] * shape.output[1]))
 
 
 def weights_and_bias(node: Node, graph: Graph) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stages.wasm.compiler import conv_choice, packing
 from stages.wasm.compiler.conv_choice import ConvShape
 from stages.wasm.compiler.expressions import number
-from stages.wasm.compiler.fast_conv import Views, conv_shape, conv_windows, weights_and_bias
+from stages.wasm.compiler.fast_conv import Views, conv_shape, conv_windows, one_row, weights_and_bias
 from stages.wasm.compiler.graph import Graph, Node
 from stages.wasm.compiler.kernel import ANY, CHANNELS_LAST, Call, Kernel, Need, Needs
 from stages.wasm.compiler.loops import loop
@@ -32,7 +32,7 @@ class QConv(Kernel):
 
     def emit(self, call: Call) -> str:
         node, graph = call.node, call.graph
-        shape, (weights, bias) = conv_shape(node, graph), weights_and_bias(node, graph)
+        shape, (weights, bias) = one_row(conv_shape(node, graph), node, graph), weights_and_bias(node, graph)
         x, y = call.tensor(node.inputs[0]), call.tensor(node.outputs[0])
         call.macs = y.size * shape.ic * shape.kernel[0] * shape.kernel[1]
         views = Views(call, x, y, node.input(RESIDUAL), conv_windows(node, graph), "rc_int8_source", "rc_int8_target")

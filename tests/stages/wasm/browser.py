@@ -47,6 +47,14 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """The result of a method."""
+        answer = self.send(method, **params)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """The answer to a method: its result, or an error."""
         self._count += 1
         message = {"id": self._count, "method": method, "params": params}
         if self._session:
@@ -55,13 +63,14 @@ class Page:
         while True:
             answer = self._read()
             if answer.get("id") == self._count:
-                assert "error" not in answer, answer
-                result: dict[str, Any] = answer["result"]
-                return result
+                return answer
             self._note(answer)
 
-    def open(self, file: Path) -> None:
-        self.call("Page.navigate", url=file.resolve().as_uri())
+    def open(self, place: Path | str) -> None:
+        """Load a file or a URL, and wait until it stands in place of the page before."""
+        self.js("window.before = true")
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
+        self.wait("!window.before && document.readyState === 'complete'")
 
     def js(self, expression: str) -> Any:
         """The value of the expression, awaited if it is a promise."""
@@ -73,7 +82,9 @@ class Page:
         """The first true value of the expression."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            value = self.js(expression)
+            made = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
+            # between two pages there is nothing to evaluate in
+            value = made.get("result", {}).get("result", {}).get("value")
             if value:
                 return value
             time.sleep(0.05)

@@ -1,0 +1,102 @@
+# environment: wasm
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.base import StageError
+from stages.c import emit, native, verify
+from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents
+from tests.stages.wasm.emitted import FILES, PATHS, calibrated, expected, lstm, stored
+
+KERNELS = {"kernels": PATHS["kernels"]}
+
+
+def emitted(root: Path, name: str = "emit", work: Workplace | None = None, **params: Any) -> Workplace:
+    work = work or calibrated(root)
+    work.run(emit.STAGE, name, {"kernels": FILES["kernels"]}, **KERNELS, **params)
+    return work
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return emitted(tmp_path_factory.mktemp("c"))
+
+
+def test_the_folder_holds_strict_c99_that_agrees(work: Workplace) -> None:
+    files = contents(work.root / "emit")
+    names = ["README.md", "input.json", "main.c", "model.c", "model.h", "model_weights.c", "report.json"]
+    assert sorted(files) == names
+    assert b"malloc" not in files["model.c"]
+    report = json.loads(files["report.json"])
+    assert report["error"] < 1e-5 and report["macs"] > 0 and report["memory_bytes"] > 0
+    metrics = work.run(verify.STAGE, "verify", min_accuracy=1.0, min_agreement=1.0)
+    assert metrics["max_abs_error"] < 1e-4 and metrics["samples"] == 64
+    assert (work.root / "verify/parity.json").is_file()
+
+
+@pytest.mark.parametrize("file", ["model.c", "main.c"])
+def test_c_that_is_not_strict_c99_is_refused(work: Workplace, tmp_path: Path, file: str) -> None:
+    for name, content in contents(work.root / "emit").items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes() + b"\nstatic int unused(void) { return 1; }\n")
+    (tmp_path / "scratch").mkdir()
+    with pytest.raises(StageError, match=rf"the emitted C is not strict C99: {file}:\d+:\d+: error: unused function"):
+        native.scorer(tmp_path, tmp_path / "scratch")
+
+
+def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.wasm.compiler import build
+
+    def wrong(sources: Any, folder: Path) -> list[str]:
+        names = right(sources, folder)
+        text = (folder / "model_weights.c").read_text()
+        assert text.count("1.111111119e-01f") > 8
+        (folder / "model_weights.c").write_text(text.replace("1.111111119e-01f", "1.2e-01f"))
+        return names
+
+    right = build.write
+    monkeypatch.setattr(build, "write", wrong)
+    with pytest.raises(StageError, match=r"model\.c is wrong: its output scores differs .* computes all of them right"):
+        emitted(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_example_runs_as_the_readme_says(tmp_path: Path) -> None:
+    """Four at once, which six samples do not fill, and an input that is cut short."""
+    work = emitted(tmp_path, batch=4)
+    readme = (work.root / "emit/README.md").read_text()
+    compiler = next(line for line in readme.splitlines() if line.startswith("cc ")).split()
+    cache = {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "zig"), "ZIG_LOCAL_CACHE_DIR": str(tmp_path / "zig")}
+    command = [sys.executable, "-m", "ziglang", *compiler]
+    subprocess.run(command, cwd=work.root / "emit", env={**os.environ, **cache}, check=True)
+    samples = stored(6)
+    given = CONTRACT.normalise(samples).tobytes()
+    done = subprocess.run([work.root / "emit/model"], input=given, capture_output=True, check=True)
+    printed = np.array([line.split() for line in done.stdout.splitlines()], np.float32)
+    np.testing.assert_allclose(printed, expected(cnn(), samples), atol=1e-4)
+    done = subprocess.run([work.root / "emit/model"], input=given[:-4], capture_output=True)
+    assert done.returncode == 1 and done.stderr == b"the input ends within a sample of 64 values\n"
+
+
+def test_int8_runs_natively(tmp_path: Path) -> None:
+    work = emitted(tmp_path, work=calibrated(tmp_path, scheme="int8"))
+    assert work.run(verify.STAGE, "verify")["agreement"] >= 0.95
+
+
+def test_the_same_input_gives_the_same_bytes(work: Workplace) -> None:
+    emitted(work.root, "again", work)
+    assert contents(work.root / "again") == contents(work.root / "emit")
+
+
+def test_an_operator_the_compiler_does_not_know_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"'node_lstm' \(LSTM, opset 18\)"):
+        emitted(tmp_path, work=calibrated(tmp_path, lstm()))
+    assert not contents(tmp_path / "emit")

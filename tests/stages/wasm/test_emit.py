@@ -1,0 +1,170 @@
+# environment: wasm
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import wasmtime
+
+from stages.base import StageError
+from stages.wasm import emit, engine
+from stages.wasm.clients.model import Model
+from tests.stages.onnx_models import Workplace, cnn, contents, initializer
+from tests.stages.wasm.emitted import FILES, PATHS, calibrated, emitted, expected, lstm, stored, with_node
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return emitted(tmp_path_factory.mktemp("wasm"), engine="native")
+
+
+def refused(work: Workplace, **params: Any) -> str:
+    with pytest.raises(StageError) as caught:
+        work.run(emit.STAGE, "emit", FILES, **PATHS, **params)
+    assert caught.value.remedy
+    assert not contents(work.root / "emit")
+    return f"{caught.value.message} | {caught.value.remedy}"
+
+
+def test_the_folder_holds_two_modules_clients_and_what_they_need(work: Workplace) -> None:
+    assert sorted(contents(work.root / "emit")) == [
+        "README.md",
+        "index.html",
+        "input.json",
+        "model.d.ts",
+        "model.js",
+        "model.nosimd.wasm",
+        "model.py",
+        "model.wasm",
+        "package.json",
+        "report.json",
+    ]
+    contract = json.loads((work.root / "emit/input.json").read_text())
+    assert contract["layout"] == "nchw" and contract["batch"] == 1 and contract["classes"] == ["nw", "ne", "sw", "se"]
+    assert contract["input"] == {"name": "image", "shape": [1, 1, 8, 8], "dtype": "float32"}
+    assert contract["output"] == {"name": "scores", "shape": [1, 4], "dtype": "float32"}
+    report = json.loads((work.root / "emit/report.json").read_text())
+    assert report["engine"] == "native" and report["scheme"] == "float32" and report["macs"] > 0
+    assert {node["op"] for node in report["nodes"]} >= {"Conv", "Gemm"}
+    assert all(0 <= error < 1e-5 for error in report["error"].values())
+
+
+@pytest.mark.parametrize("file", ["model.wasm", "model.nosimd.wasm"])
+def test_a_module_imports_nothing(work: Workplace, file: str) -> None:
+    module = wasmtime.Module.from_file(wasmtime.Engine(), str(work.root / "emit" / file))
+    assert not list(module.imports)
+    assert {export.name for export in module.exports} >= {"memory", "input", "output", "run"}
+
+
+def test_only_one_module_needs_simd(work: Workplace) -> None:
+    config = wasmtime.Config()
+    config.wasm_relaxed_simd = False
+    config.wasm_simd = False
+    without = wasmtime.Engine(config)
+    wasmtime.Module.validate(without, (work.root / "emit/model.nosimd.wasm").read_bytes())
+    with pytest.raises(wasmtime.WasmtimeError, match="SIMD"):
+        wasmtime.Module.validate(without, (work.root / "emit/model.wasm").read_bytes())
+
+
+def test_the_same_input_gives_the_same_bytes(work: Workplace) -> None:
+    work.run(emit.STAGE, "again", FILES, engine="native", **PATHS)
+    assert contents(work.root / "again") == contents(work.root / "emit")
+
+
+def test_the_readme_s_code_runs(work: Workplace) -> None:
+    code = (work.root / "emit/README.md").read_text().split("```python\n")[1].split("```")[0]
+    lines = [line for line in code.splitlines() if "base64" not in line and "import" not in line]
+    pixels = stored()
+    names: dict[str, Any] = {"Model": lambda: Model(work.root / "emit"), "pixels": pixels}
+    exec("\n".join(lines), names)
+    assert names["scores"].shape == (6, 4)
+
+
+def test_several_samples_are_computed_at_once(tmp_path: Path) -> None:
+    work = emitted(tmp_path, batch=4, engine="native")
+    samples = stored(6)  # no multiple of the batch
+    model = Model(tmp_path / "emit")
+    np.testing.assert_allclose(model.predict(model.normalise(samples)), expected(cnn(), samples), atol=1e-5)
+    assert json.loads((work.root / "emit/input.json").read_text())["input"]["shape"] == [4, 1, 8, 8]
+
+
+def test_another_batch_than_the_model_s_own_is_refused(tmp_path: Path) -> None:
+    message = refused(calibrated(tmp_path, cnn(batch=1)), batch=2)
+    assert "the model takes 1 samples at once, and emit.batch is 2 | set emit.batch to the model's own" in message
+
+
+def test_a_wrong_module_is_refused_and_names_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the same graph with one weight changed, as a compiler's fault would have it."""
+    work = calibrated(tmp_path)
+    right = engine._native
+
+    def wrong(model: Any, batch: int, scratch: Path) -> engine.Built:
+        damaged = type(model)()
+        damaged.CopyFrom(model)
+        bias = next(weight for weight in damaged.graph.initializer if weight.name == "head.bias")
+        bias.CopyFrom(initializer("head.bias", [0.0, 0.0, 1.0, 0.0]))
+        return right(damaged, batch, scratch)
+
+    monkeypatch.setattr(engine, "_native", wrong)
+    message = refused(work)
+    assert "model.wasm is wrong: its output scores differs from onnxruntime's by 0." in message
+    assert "above emit.max_error 0.001" in message and "computes all of them right" in message
+
+
+def test_a_fault_of_the_compiler_is_named_by_its_first_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.wasm.compiler import compile as compiler
+
+    work = calibrated(tmp_path)
+    right = compiler.generate
+
+    def wrong(model: Any, options: Any) -> Any:
+        """Reads every max pool as an average."""
+        damaged = type(model)()
+        damaged.CopyFrom(model)
+        for node in damaged.graph.node:
+            if node.op_type == "MaxPool":
+                node.op_type = "AveragePool"
+        return right(damaged, options)
+
+    monkeypatch.setattr(compiler, "generate", wrong)
+    assert "the first tensor that differs is pooled" in refused(work)
+
+
+def test_nan_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = calibrated(tmp_path)
+    monkeypatch.setattr(emit, "predictor", lambda *_: lambda x: np.full((len(x), 4), np.nan, np.float32))
+    assert "differs from onnxruntime's by nan" in refused(work)
+
+
+def test_an_operator_that_no_engine_knows_is_named(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("DFT", ["spectrum"], ["wave"], "node_dft", axis=1)
+    model = with_node(node, [])
+    shape = onnx.helper.make_node("Reshape", ["flat", "pairs"], ["spectrum"], "node_pairs")
+    back = onnx.helper.make_node("ReduceSum", ["wave", "last"], ["middle"], "node_sum", keepdims=0)
+    del model.graph.node[1]
+    for place, added in enumerate((shape, node, back), 1):
+        model.graph.node.insert(place, added)
+    model.graph.initializer.extend([initializer("pairs", [0, 64, 1], np.int64), initializer("last", [2], np.int64)])
+    message = refused(calibrated(tmp_path, model), engine="native")
+    assert "'node_dft' (DFT, opset 18)" in message
+
+
+@pytest.mark.slow
+def test_what_our_compiler_does_not_know_falls_back_and_says_so(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("CumSum", ["flat", "axis"], ["middle"], "node_cumsum")
+    model = with_node(node, [initializer("axis", 1, np.int64)])
+    work = emitted(tmp_path, model)
+    report = json.loads((work.root / "emit/report.json").read_text())
+    assert report["engine"] == "emx-onnx-cgen 1.4.0" and "'node_cumsum' (CumSum, opset 18)" in report["reason"]
+    client, samples = Model(tmp_path / "emit"), stored()
+    np.testing.assert_allclose(client.predict(client.normalise(samples)), expected(model, samples), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_bidirectional_lstm_on_which_the_fallback_is_wrong_is_refused(tmp_path: Path) -> None:
+    message = refused(calibrated(tmp_path, lstm()))
+    assert "model.wasm is wrong: its output scores differs from onnxruntime's" in message

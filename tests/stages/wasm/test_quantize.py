@@ -1,0 +1,50 @@
+# environment: onnx
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from stages import onnx_files
+from stages.onnxruntime import calibrate as onnxruntime_calibrate
+from stages.onnxruntime import quantize as onnxruntime_quantize
+from stages.wasm import calibrate, quantize
+from tests.stages.onnx_models import Workplace, cnn, write_data
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Workplace:
+    write_data(tmp_path / "data")
+    (tmp_path / "simplify").mkdir()
+    onnx_files.write_model(cnn(), tmp_path / "simplify/model.onnx")
+    return Workplace(tmp_path)
+
+
+def test_float32_passes_the_simplified_model_on(work: Workplace) -> None:
+    assert work.run(quantize.STAGE, "quantize") == {"nodes": 5, "nodes_quantized": 0}
+    assert work.run(calibrate.STAGE, "calibrate")["ranges"] == 0
+    simplified = (work.root / "simplify/model.onnx").read_bytes()
+    assert (work.root / "quantize/model.onnx").read_bytes() == simplified
+    assert (work.root / "calibrate/model.onnx").read_bytes() == simplified
+    assert json.loads((work.root / "quantize/scheme.json").read_text()) == {"scheme": "float32"}
+
+
+def test_int8_is_what_the_onnxruntime_target_makes(work: Workplace, tmp_path: Path) -> None:
+    metrics = work.run(quantize.STAGE, "quantize", scheme="int8")
+    assert metrics["nodes_quantized"] > 0
+    assert work.run(calibrate.STAGE, "calibrate", method="minmax")["ranges"] > 0
+    other = Workplace(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    for name in ("data", "simplify"):
+        (tmp_path / "other" / name).symlink_to(tmp_path / name)
+    assert other.run(onnxruntime_quantize.STAGE, "quantize") == metrics
+    other.run(onnxruntime_calibrate.STAGE, "calibrate")
+    for file in ("quantize/model.onnx", "calibrate/model.onnx", "calibrate/ranges.json"):
+        assert (work.root / file).read_bytes() == (other.root / file).read_bytes()
+
+
+def test_nodes_to_exclude_without_int8_are_refused() -> None:
+    with pytest.raises(ValidationError, match="drop nodes_to_exclude, or set scheme: int8"):
+        quantize.QuantizeParams(nodes_to_exclude=("conv",))
