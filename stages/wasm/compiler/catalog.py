@@ -65,16 +65,6 @@ def supported() -> list[str]:
     return sorted({op for kernel in GENERIC for op in kernel.ops} - {copies.CONVERT})
 
 
-def computed() -> set[str]:
-    """The operators that some kernel computes, the compiler's own included."""
-    return {op for kernel in CANDIDATES for op in kernel.ops}
-
-
-def matches(node: Node, graph: Graph, options: Options) -> bool:
-    """Whether some kernel computes this node."""
-    return any(kernel.matches(node, graph, options) for kernel in CANDIDATES)
-
-
 def select(graph: Graph, options: Options) -> dict[str, Kernel]:
     """A kernel for each node, by the name of its first output; Unsupported names every node that has none."""
     chosen, problems = {}, []

@@ -18,10 +18,6 @@ candidate that matches is taken; the generic ones stand last. A kernel says
   includes, before the functions, once per module; it must be guarded by `#ifndef`, be C99, keep its functions `static`,
   and begin its names with `rc_`. SIMD goes below `#if defined(__wasm_simd128__)` beside a plain C twin.
 
-A kernel with `quantized = True` gets the nodes that `passes.quantized` made of DequantizeLinear -> operator ->
-QuantizeLinear: integer inputs and output, with scales and zero points in `node.quantized`. Where no kernel matches
-such a node it is never made, and the three run as written.
-
 `kernels/base.h` is always there: fixed-width integers, `RC_INLINE`, `RC_INDEPENDENT` (the next loop's iterations are
 independent), `rc_exp`, `rc_erf` and others.
 """
@@ -134,14 +130,12 @@ class Kernel:
     in_place = False
     """whether an output of equal geometry may lie where an input lies that nothing reads later"""
 
-    quantized = False
-    """whether the kernel is for nodes with `Node.quantized`; any other kernel never gets one"""
     renames = False
     """whether the output is the input's memory under another shape wherever the plan can arrange it"""
 
     def matches(self, node: Node, graph: Graph, options: Options) -> bool:
         """Whether this kernel computes the node."""
-        return node.op in self.ops and bool(node.quantized) == self.quantized and not self.refusal(node, graph)
+        return node.op in self.ops and not self.refusal(node, graph)
 
     def needs(self, node: Node, graph: Graph) -> Needs:
         """Any layout, unless a kernel says otherwise."""

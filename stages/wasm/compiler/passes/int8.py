@@ -11,8 +11,6 @@ between Dequantize and Quantize.
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from stages.wasm.compiler.fast_pool import pooling
 from stages.wasm.compiler.graph import Graph, Node
 from stages.wasm.compiler.passes import int8_residuals
@@ -33,14 +31,13 @@ MOVING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity")
 """operators that change no value: between equal scales they move quantized values as they are"""
 
 
-def quantize(graph: Graph, computed: Container[str]) -> None:
-    """Rewrite the groups, in place, whose operators are among those that some kernel computes."""
-    if QUANTIZE not in computed or DEQUANTIZE not in computed:
-        return
+def quantize(graph: Graph) -> None:
+    """Rewrite the groups, in place."""
     scales = _activations(graph)
+    if not scales:
+        return
     for node in list(graph.nodes):
-        if QUANTIZED.get(node.op, node.op) in computed:
-            _group(graph, node, scales)
+        _group(graph, node, scales)
     _drop_unread(graph)
     int8_residuals.merge(graph)
 

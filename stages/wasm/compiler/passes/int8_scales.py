@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.wasm.compiler.graph import Graph, Node
-from stages.wasm.compiler.passes.quantized import quantization
+from stages.wasm.compiler.quantization import quantization
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
