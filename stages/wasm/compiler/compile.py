@@ -11,7 +11,7 @@ from stages.wasm.compiler.graph import Graph
 from stages.wasm.compiler.header import model_h
 from stages.wasm.compiler.kernel import Call
 from stages.wasm.compiler.options import Options, Unsupported
-from stages.wasm.compiler.passes import batch_norm, constants, dead, epilogue, identities, layout, quantized
+from stages.wasm.compiler.passes import batch_norm, constants, dead, epilogue, identities, int8, layout
 from stages.wasm.compiler.plan import Plan, plan
 from stages.wasm.compiler.ports import Port
 from stages.wasm.compiler.reading import read
@@ -46,10 +46,8 @@ def generate(model: Model, options: Options | None = None) -> Sources:
     options = options or Options()
     graph = read(model, options)
     outputs = tuple(_port(graph, name) for name in graph.outputs)
-    for rewrite in (identities.remove, batch_norm.fold, epilogue.fuse):
-        rewrite(graph)
-    quantized.fuse(graph, lambda node: catalog.matches(node, graph, options))
-    for rewrite in (dead.remove, constants.fold, dead.remove):
+    rewrites = (identities.remove, batch_norm.fold, int8.quantize, constants.fold, epilogue.fuse, dead.remove)
+    for rewrite in rewrites:
         rewrite(graph)
     kernels = catalog.select(graph, options)
     layout.assign(graph, kernels)

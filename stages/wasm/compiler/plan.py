@@ -33,13 +33,16 @@ class Plan:
     pools: dict[str, int]
     skipped: set[int] = field(default_factory=set)
     """steps that need no code, since input and output are one memory"""
+    lasting: dict[int, list[Buffer]] = field(default_factory=dict)
+    """step -> the memory its call prepares once"""
     cleared: dict[int, list[str]] = field(default_factory=dict)
     """step -> tensors whose border other buffers overwrite, to be zeroed before it"""
 
     @property
     def buffers(self) -> list[Buffer]:
         found = {id(home.buffer): home.buffer for home in self.homes.values() if home.buffer}
-        return [*found.values(), *(buffer for group in self.scratches.values() for buffer in group)]
+        groups = (*self.scratches.values(), *self.lasting.values())
+        return [*found.values(), *(buffer for group in groups for buffer in group)]
 
     @property
     def size_bytes(self) -> int:
@@ -76,7 +79,13 @@ def plan(graph: Graph, calls: list[Call], kernels: dict[str, Kernel]) -> Plan:
         root = find(roots, name)
         if root in homes:
             homes[name] = homes[root]
-    result = Plan(homes, scratches, {}, skipped)
+    # written before the first step and read at every inference: it shares memory with nothing
+    lasting = {
+        step: [Buffer(f"prepared {n}", c_type, size, -1, len(calls)) for n, (c_type, size) in enumerate(call.lasting)]
+        for step, call in enumerate(calls)
+        if call.lasting
+    }
+    result = Plan(homes, scratches, {}, skipped, lasting)
     result.pools = place(result.buffers)
     _clear_borders(graph, calls, result)
     return result

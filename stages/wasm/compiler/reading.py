@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEPT = ("DequantizeLinear",)
-"""not computed here though its input is constant: `passes.quantized` looks for it"""
+"""not computed here though its input is constant: `passes.int8` looks for it"""
 _SHAPE_DATA = 4096  # constants up to so many elements are shown to shape inference; none of its rules reads more
 
 

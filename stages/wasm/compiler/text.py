@@ -13,7 +13,6 @@ from stages.wasm.compiler.graph import C_TYPES, ITEM_SIZE, Graph
 from stages.wasm.compiler.header import comment
 from stages.wasm.compiler.kernel import Call, Kernel
 from stages.wasm.compiler.loops import indent, nest
-from stages.wasm.compiler.placement import Buffer
 from stages.wasm.compiler.plan import Plan
 from stages.wasm.compiler.weights import Weights
 
@@ -35,6 +34,7 @@ def model_c(
     """The functions, the static memory and the function that runs them in order; constants go to `weights`."""
     functions = _Functions(prefix)
     lines: list[str] = []
+    first: list[str] = []
     addresses = _Addresses(graph, memory, weights, prefix)
     for step, (call, body) in enumerate(zip(calls, bodies, strict=True)):
         if step in memory.skipped:
@@ -43,19 +43,29 @@ def model_c(
             clear = functions.named("clear_border", f"{graph.tensors[name].c_type} *y0", clear_border(graph, name))
             lines.append(f"{clear}({addresses.tensor(name)});")
         kernel = kernels[call.node.outputs[0]]
-        parameters, arguments = _arguments(call, body, addresses, memory.scratches.get(step, []), kernel.in_place)
+        parameters, arguments = _arguments(call, body, addresses, memory, step, kernel.in_place)
         name = functions.named(kernel.name, ", ".join(parameters) or "void", body)
         lines.append(f"{name}({', '.join(arguments)}); /* {comment(call.node.name)} ({call.node.op}) */")
+        if call.preparation:
+            text = "\n".join(call.preparation)
+            parameters, arguments = _arguments(call, text, addresses, memory, step, in_place=False, prepares=True)
+            name = functions.named(f"prepare_{kernel.name}", ", ".join(parameters), text)
+            first.append(f"{name}({', '.join(arguments)});")
     for index, name in enumerate(graph.outputs):
         if memory.homes.get(name) is None or memory.homes[name].index != index or memory.homes[name].kind != "output":
             tensor = graph.tensors[name]
             body = nest(["i"], [tensor.size], "y0[i] = x0[i];")
             copy = functions.named("copy", f"const {tensor.c_type} *x0, {tensor.c_type} *y0", body)
             lines.append(f"{copy}({addresses.tensor(name)}, output{index});")
-    headers = dict.fromkeys(["base.h", *(header for call in calls for header in call.includes)])
+    if first:
+        flag = f"{prefix}_prepared"
+        lines.insert(0, f"if (!{flag}) {{\n{indent(chr(10).join(first))}\n  {flag} = 1;\n}}")
+    headers: dict[str, str] = {}
+    for header in ("base.h", *(header for call in calls for header in call.includes)):
+        _gather(header, headers)
     parts = [
         '/* Generated from an ONNX model; do not edit. C99, no allocation. See model.h. */\n#include "model.h"\n',
-        *((KERNELS / header).read_text(encoding="utf-8") for header in headers),
+        *headers.values(),
         *(
             f"extern const {c_type} {prefix}_weights_{c_type}[{len(content) // ITEM_SIZE[c_type]}];\n"
             for c_type, content in weights.packed().items()
@@ -65,11 +75,26 @@ def model_c(
             f"static {c_type} {prefix}_memory_{c_type}[{elements + 64 // ITEM_SIZE[c_type]}] RC_ALIGNED;\n"
             for c_type, elements in memory.pools.items()
         ),
+        *([f"static int {prefix}_prepared;\n"] if first else []),
         *functions.texts,
         f"void {prefix}_run({', '.join(_signature(graph))}) {{\n{indent(chr(10).join(lines))}\n}}\n",
         exports(graph, prefix),
     ]
     return "\n".join(parts)
+
+
+def _gather(header: str, found: dict[str, str]) -> None:
+    """The text of a file of `kernels/`, after those that it includes: each once."""
+    if header in found:
+        return
+    lines = []
+    for line in (KERNELS / header).read_text(encoding="utf-8").splitlines(keepends=True):
+        included = re.fullmatch(r'#include "(\w+\.h)"\n', line)
+        if included:
+            _gather(included[1], found)
+        else:
+            lines.append(line)
+    found[header] = "".join(lines)
 
 
 class _Functions:
@@ -112,10 +137,13 @@ class _Addresses:
 
 
 def _arguments(
-    call: Call, body: str, addresses: _Addresses, scratches: Sequence[Buffer], in_place: bool
+    call: Call, body: str, addresses: _Addresses, memory: Plan, step: int, in_place: bool, prepares: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Parameters and arguments for those of x0.., y0.., w0.., s0.. that the body names."""
-    used = set(re.findall(r"\b[xyws]\d+\b", body))
+    """Parameters and arguments for those of x0.., y0.., w0.., s0.., p0.. that the body names.
+
+    `prepares`: the body is the one that fills p0...
+    """
+    used = set(re.findall(r"\b[xywsp]\d+\b", body))
     parameters, arguments = [], []
     for index, name in enumerate(call.reads):
         if f"x{index}" in used:
@@ -130,10 +158,12 @@ def _arguments(
         if f"w{index}" in used:
             parameters.append(f"const {C_TYPES[str(array.dtype)]} *w{index}")
             arguments.append(addresses.constant(array))
-    for index, (c_type, _) in enumerate(call.scratches):
-        buffer = scratches[index]
-        parameters.append(f"{c_type} *restrict s{index}")
-        arguments.append(f"{addresses.prefix}_memory_{c_type} + {buffer.offset}")
+    pools = {"s": (memory.scratches, ""), "p": (memory.lasting, "" if prepares else "const ")}
+    for letter, (buffers, const) in pools.items():
+        for index, buffer in enumerate(buffers.get(step, [])):
+            if f"{letter}{index}" in used:
+                parameters.append(f"{const}{buffer.c_type} *restrict {letter}{index}")
+                arguments.append(f"{addresses.prefix}_memory_{buffer.c_type} + {buffer.offset}")
     return parameters, arguments
 
 
