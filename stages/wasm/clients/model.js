@@ -79,10 +79,8 @@ export class Model {
     const scores = new Float32Array(count * each);
     for (let start = 0; start < count; start += batch) {
       const part = input.subarray(start * size, (start + batch) * size);
-      const given = this.#view("input", batch * size);
-      given.set(part);
-      // the module takes no fewer: the last sample fills the rest
-      for (let at = part.length; at < given.length; at += size) given.set(part.subarray(-size), at);
+      // where the last samples are fewer than a batch, those of the run before fill it up, and count for nothing
+      this.#view("input", part.length).set(part);
       const status = this.#exports.run();
       if (status !== 0) throw new Error(`the module's run() gives ${status}`);
       const held = Math.min(batch, count - start) * each;

@@ -156,6 +156,13 @@ def test_node_gives_onnxruntime_s_scores(folder: Path) -> None:
     np.testing.assert_array_equal(np.float32(found["tries"][1]), CONTRACT.normalise(samples).ravel())
 
 
+def test_node_computes_several_samples_at_once(tmp_path: Path) -> None:
+    batched = emitted(tmp_path, batch=4, engine="native").root / "emit"
+    samples = stored(6)  # no multiple of the batch
+    found = node(batched, [f"(model) => model.predict({literal(CONTRACT.normalise(samples))})"])
+    np.testing.assert_allclose(found["tries"][0], expected(cnn(), samples).ravel(), atol=1e-5)
+
+
 def test_without_simd_node_takes_the_other_module(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         if file.name != "model.wasm":
