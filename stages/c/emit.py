@@ -1,6 +1,6 @@
 """Emit the folder a user compiles: the model as C99, an example program, and the input contract.
 
-The program is compiled and compared with onnxruntime before anything is called emitted. Deterministic: the compiler
+It is compiled, and compared with onnxruntime before anything is called emitted. Deterministic: the compiler
 writes the same C for the same model.
 """
 
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from stages.base import Inputs, Metrics, Stage, progress
-from stages.c import program
+from stages.c import native
 from stages.c.project import ARTIFACT, MAIN, README
 from stages.wasm import calibrated, check
 
@@ -19,7 +19,7 @@ def run(params: calibrated.CompileParams, inputs: Inputs, out: Path) -> Metrics:
     """calibrate/model.onnx, the scheme and the data -> the folder; see `stages.c.project`.
 
     Raises StageError for a model the compiler does not know, naming node, operator and opset, for C that is not strict
-    C99, and for a program that differs from onnxruntime, naming the first tensor that does.
+    C99, and for C that differs from onnxruntime, naming the first tensor that does.
     """
     from stages.wasm.compiler.build import write
     from stages.wasm.compiler.compile import Options, generate
@@ -29,16 +29,15 @@ def run(params: calibrated.CompileParams, inputs: Inputs, out: Path) -> Metrics:
     sources = generate(given.model, Options(batch=params.batch))
     files = write(sources, out)
     (out / "main.c").write_text(MAIN.format(batch=params.batch), encoding="utf-8")
+    described = given.described(params.batch)
+    (out / "input.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
     def first_layer() -> str:
         few = given.checker.x[: params.batch]
         return check.first_wrong_layer(given.model, few, given.checker.limit, params.resources.cpu, inputs.scratch)
 
     progress("compile and compare with onnxruntime")
-    score = program.scorer(program.build(out, inputs.scratch))
-    error = float(f"{given.checker.error(score, ARTIFACT, first_layer):.3g}")
-    described = given.described(params.batch)
-    (out / "input.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    error = float(f"{given.checker.error(native.scorer(out, inputs.scratch), ARTIFACT, first_layer):.3g}")
     report = {
         **sources.report,
         "scheme": given.scheme,

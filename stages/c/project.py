@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-SOURCES = ("model.c", "model_weights.c", "main.c")
 ARTIFACT = "model.c"
 
 MAIN = """\

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages import hops, onnx_files
 from stages.base import Inputs, Metrics, Stage, progress
-from stages.c import program
+from stages.c import native
 from stages.c.project import ARTIFACT
 from stages.verify import CONFUSION, VerifyParams, verify
 from stages.wasm import forms
@@ -25,7 +25,7 @@ def run(params: VerifyParams, inputs: Inputs, out: Path) -> Metrics:
     from stages.dataset import read_contract
 
     progress("compile")
-    score = program.scorer(program.build(inputs["emit"], inputs.scratch))
+    score = native.scorer(inputs["emit"], inputs.scratch)
     samples, emitted = read_contract(inputs["data"]), read_contract(inputs["emit"])
 
     def predict(stored: NDArray[Any]) -> NDArray[np.float32]:

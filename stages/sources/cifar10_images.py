@@ -12,6 +12,7 @@ from stages.sources import Source
 from stages.sources.image_folder import read_pixels
 
 FOLDER = "cifar10-resnet20/images"
+ORIGIN = "sclbl-pytorch-onnx/resources/cifar of github.com/scailable/sclbl-tutorials"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """in the order of CIFAR-10's labels"""
 PER_CLASS = 10
@@ -26,7 +27,7 @@ def read(roots: Sequence[Path]) -> Source:
     if folder is None:
         raise StageError(
             f"cifar10_images is in no data root ({', '.join(str(root) for root in roots) or 'none is set'})",
-            f"put the images of Scailable's tutorial (horse5.png and so on) below a data root, in {FOLDER}",
+            f"put {ORIGIN} below a data root, as {FOLDER}",
         )
     x, y = [], []
     for label, name in enumerate(CLASSES):

@@ -12,11 +12,14 @@ from stages import hops, onnx_files
 from stages.base import Inputs, progress
 from stages.onnx_form import Arrays, Given, OnnxForm
 from stages.parity import SAME_DB, difference
+from stages.wasm.module import WasmModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from stages.wasm.compiler.compile import Sources
 
 
 def steps(inputs: Inputs, emitted: hops.Form, threads: int) -> list[hops.Step]:
@@ -56,6 +59,7 @@ class WasmForm(OnnxForm):
         """
         super().__init__(model, threads, what, prepare)
         self._scratch, self._emitted, self._apart = scratch, emitted, False
+        self._built: dict[tuple[bytes, ...], WasmModule] = {}
 
     def values(self, x: NDArray[Any]) -> Arrays:
         """As `OnnxForm.values`, with the output of the module that was emitted."""
@@ -73,27 +77,31 @@ class WasmForm(OnnxForm):
         }
 
     def _run(self, model: onnx_files.Model, feeds: Given, names: Sequence[str]) -> Arrays:
-        from stages.wasm.compiler.build import build_wasm
-        from stages.wasm.compiler.compile import generate
-        from stages.wasm.compiler.options import Options
-        from stages.wasm.module import WasmModule
+        from stages.wasm.compiler.compile import Options, generate
 
         batch = onnx_files.only_input(self._model, self.what).shape[0] or 1
-        given = _with_shapes(model, feeds, batch)
-        sources = generate(given, Options(batch=batch))
-        progress("build with every layer's output")
-        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
-            content = build_wasm(sources, simd=True, scratch=Path(folder))
-        outputs = {port.name: (port.dtype, port.shape) for port in sources.outputs}
-        module = WasmModule(content, [port.name for port in sources.inputs], outputs)
+        sources = generate(_with_shapes(model, feeds, batch), Options(batch=batch))
         taken = {port.name: feeds[port.name] for port in sources.inputs}
-        return self._batched(_AsSession(module), taken, names, batch)
+        return self._batched(_AsSession(self._module(sources)), taken, names, batch)
+
+    def _module(self, sources: Sources) -> WasmModule:
+        """Built once: every tensor is asked for again, with other samples."""
+        from stages.wasm.compiler.build import build_wasm
+
+        key = (*sources.files.values(), *sources.weights.values())
+        if key not in self._built:
+            progress("build with every layer's output")
+            with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+                content = build_wasm(sources, simd=True, scratch=Path(folder))
+            outputs = {port.name: (port.dtype, port.shape) for port in sources.outputs}
+            self._built[key] = WasmModule(content, [port.name for port in sources.inputs], outputs)
+        return self._built[key]
 
 
 class _AsSession:
     """A module, called as an onnxruntime session is."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: WasmModule) -> None:
         self._module = module
 
     def run(self, names: Sequence[str], feeds: Given) -> list[NDArray[Any]]:

@@ -69,18 +69,18 @@ export class Model {
         `the input has ${input.length} values; a sample of ${shape.join("×")} has ${size}, and only whole samples run`,
       );
     }
-    const bad = input.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw new InputError(`the input holds ${input[bad]}, first at ${bad}`);
+    // a loop: findIndex calls a function per value, which on a small model costs as much as running it
+    let bad = 0;
+    while (bad < input.length && Number.isFinite(input[bad])) bad += 1;
+    if (bad < input.length) throw new InputError(`the input holds ${input[bad]}, first at ${bad}`);
 
     const count = input.length / size;
     const each = product(output.shape) / batch;
     const scores = new Float32Array(count * each);
     for (let start = 0; start < count; start += batch) {
       const part = input.subarray(start * size, (start + batch) * size);
-      const given = this.#view("input", batch * size);
-      given.set(part);
-      // the module takes no fewer: the last sample fills the rest
-      for (let at = part.length; at < given.length; at += size) given.set(part.subarray(-size), at);
+      // where the last samples are fewer than a batch, those of the run before fill it up, and count for nothing
+      this.#view("input", part.length).set(part);
       const status = this.#exports.run();
       if (status !== 0) throw new Error(`the module's run() gives ${status}`);
       const held = Math.min(batch, count - start) * each;

@@ -89,16 +89,15 @@ class Model:
         if not np.isfinite(x).all():
             raise InputError("the input holds NaN or infinity")
         batch = self.contract["batch"]
-        return np.concatenate([self._run(x[start : start + batch], batch) for start in range(0, len(x), batch)])
+        return np.concatenate([self._run(x[start : start + batch]) for start in range(0, len(x), batch)])
 
     def predict_tensor_proto(self, text: str) -> NDArray[np.float32]:
         """A base64 ONNX TensorProto, float32 (N, *shape) -> scores. Raises InputError."""
         return self.predict(read_tensor_proto(text))
 
-    def _run(self, x: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
-        given = self._instance.view("input", 0, np.float32, (batch, *x.shape[1:]))
-        given[: len(x)] = x
-        given[len(x) :] = x[-1]  # the module takes no fewer: the last sample fills the rest
+    def _run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        # where these are fewer than a batch, samples of the run before fill it up, and count for nothing
+        self._instance.view("input", 0, np.float32, x.shape)[...] = x
         self._instance.run()
         scores = self._instance.view("output", 0, np.float32, self.contract["output"]["shape"])
         return scores[: len(x)].copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stages.wasm.compiler import fast_conv, fast_dense, fast_pool, int8_conv, int8_layers
 from stages.wasm.compiler.generic import (
     conv,
     conv_transpose,
@@ -19,7 +20,15 @@ from stages.wasm.compiler.graph import Graph, Node
 from stages.wasm.compiler.kernel import Kernel
 from stages.wasm.compiler.options import Options, Unsupported
 
-FAST: tuple[Kernel, ...] = ()
+FAST: tuple[Kernel, ...] = (
+    fast_conv.FastConv(),
+    fast_dense.FastDense(),
+    fast_pool.FastPool(),
+    int8_conv.QConv(),
+    int8_layers.QGemm(),
+    int8_layers.QPool(),
+    int8_layers.Pointwise(),
+)
 """kernels for particular shapes"""
 
 GENERIC: tuple[Kernel, ...] = (
@@ -54,11 +63,6 @@ CANDIDATES = (*FAST, *GENERIC)
 def supported() -> list[str]:
     """The names of the ONNX operators the compiler knows."""
     return sorted({op for kernel in GENERIC for op in kernel.ops} - {copies.CONVERT})
-
-
-def matches(node: Node, graph: Graph, options: Options) -> bool:
-    """Whether some kernel computes this node."""
-    return any(kernel.matches(node, graph, options) for kernel in CANDIDATES)
 
 
 def select(graph: Graph, options: Options) -> dict[str, Kernel]:

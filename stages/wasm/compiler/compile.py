@@ -8,13 +8,14 @@ from typing import Any
 from stages.onnx_files import Model
 from stages.wasm.compiler import catalog, text
 from stages.wasm.compiler.graph import Graph
+from stages.wasm.compiler.header import model_h
 from stages.wasm.compiler.kernel import Call
 from stages.wasm.compiler.options import Options, Unsupported
-from stages.wasm.compiler.passes import batch_norm, constants, dead, epilogue, identities, layout, quantized
+from stages.wasm.compiler.passes import batch_norm, constants, dead, epilogue, identities, int8, layout
 from stages.wasm.compiler.plan import Plan, plan
 from stages.wasm.compiler.ports import Port
 from stages.wasm.compiler.reading import read
-from stages.wasm.compiler.weights import Weights
+from stages.wasm.compiler.weights import Weights, weights_c
 
 __all__ = ["Options", "Port", "Sources", "Unsupported", "generate"]
 
@@ -37,7 +38,7 @@ class Sources:
 
     def weights_c(self) -> bytes:
         """model_weights.c: the constants as plain C99 arrays."""
-        return text.weights_c(self.weights, self.prefix)
+        return weights_c(self.weights, self.prefix)
 
 
 def generate(model: Model, options: Options | None = None) -> Sources:
@@ -45,10 +46,8 @@ def generate(model: Model, options: Options | None = None) -> Sources:
     options = options or Options()
     graph = read(model, options)
     outputs = tuple(_port(graph, name) for name in graph.outputs)
-    for rewrite in (identities.remove, batch_norm.fold, epilogue.fuse):
-        rewrite(graph)
-    quantized.fuse(graph, lambda node: catalog.matches(node, graph, options))
-    for rewrite in (dead.remove, constants.fold, dead.remove):
+    rewrites = (identities.remove, batch_norm.fold, int8.quantize, constants.fold, epilogue.fuse, dead.remove)
+    for rewrite in rewrites:
         rewrite(graph)
     kernels = catalog.select(graph, options)
     layout.assign(graph, kernels)
@@ -61,7 +60,7 @@ def generate(model: Model, options: Options | None = None) -> Sources:
     weights = Weights()
     source = text.model_c(graph, calls, bodies, kernels, memory, weights, options.prefix)
     inputs = tuple(_port(graph, name) for name in graph.inputs)
-    files = {"model.c": source.encode(), "model.h": text.model_h(inputs, outputs, memory, options.prefix).encode()}
+    files = {"model.c": source.encode(), "model.h": model_h(inputs, outputs, memory, options.prefix).encode()}
     packed = weights.packed()
     report = _report(graph, calls, kernels, memory, sum(map(len, packed.values())))
     return Sources(files, packed, report, inputs, outputs, options.prefix)

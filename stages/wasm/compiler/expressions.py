@@ -23,8 +23,8 @@ FLOAT_ONLY = {
 }  # fmt: skip
 """operators that ONNX, or this compiler, knows for float32 only"""
 
-_CALLS = {"Sigmoid": "rc_sigmoid", "Tanh": "rc_tanh", "Erf": "rc_erf", "Sqrt": "sqrtf", "Exp": "rc_exp", "Log": "rc_log",
-          "Floor": "floorf", "Ceil": "ceilf", "Round": "rintf", "Softplus": "rc_softplus"}  # fmt: skip
+_CALLS = {"Sigmoid": "rc_sigmoid", "Tanh": "rc_tanh", "Erf": "rc_erf", "Sqrt": "sqrtf", "Exp": "rc_exp",
+          "Log": "rc_log", "Floor": "floorf", "Ceil": "ceilf", "Round": "rintf", "Softplus": "rc_softplus"}  # fmt: skip
 _COMPARISONS = {"Greater": ">", "GreaterOrEqual": ">=", "Less": "<", "LessOrEqual": "<=", "Equal": "=="}
 _LOGICAL = {"And": "&&", "Or": "||", "Xor": "!="}
 _UNSIGNED = {"int32_t": "uint32_t", "int64_t": "uint64_t"}
@@ -48,19 +48,10 @@ def number(value: float | int, c_type: str = "float") -> str:
         return "NAN"
     if math.isinf(value):
         return "INFINITY" if value > 0 else "-INFINITY"
-    text = repr(_float32(value))
-    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
-
-
-def _float32(value: float) -> Any:
     import numpy as np
 
-    # the shortest decimal that reads back as this float32
-    return (
-        float(np.format_float_positional(np.float32(value), unique=True))
-        if abs(value) < 1e15
-        else float(f"{value:.9g}")
-    )
+    text = str(np.float32(value))  # the shortest decimal that reads back as this float32
+    return f"{text}f"
 
 
 def unary(op: str, x: str, attributes: dict[str, Any], dtype: str) -> str:

@@ -117,23 +117,6 @@ class Step:
     swapped: bool = False
 
 
-@dataclass(frozen=True)
-class Quantization:
-    """real = (integer - zero_point) * scale; arrays of one element, or of one per index of `axis`."""
-
-    scale: NDArray[Any]
-    zero_point: NDArray[Any]
-    axis: int = 0
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """The quantization of a node's inputs (None: not quantized) and of its output (None: the output is float32)."""
-
-    inputs: tuple[Quantization | None, ...]
-    output: Quantization | None
-
-
 @dataclass
 class Node:
     """An operation. An absent optional input is "". `opset` is the version of its domain that the model imports."""
@@ -147,8 +130,6 @@ class Node:
     epilogue: list[Step] = field(default_factory=list)
     folded: list[str] = field(default_factory=list)
     """names of the nodes that passes merged into this one, for the report"""
-    quantized: Quantized | None = None
-    """set where inputs and output are integers that stand for reals: the operator, its epilogue too, is on the reals"""
 
     def input(self, index: int) -> str:
         """The name of an input, or "" if it is absent."""

@@ -1,24 +1,22 @@
 """What a kernel is, and how to add one.
 
-A kernel is a subclass of `Kernel`, one instance of which stands in the list of `catalog.CANDIDATES`. For each node the
-first candidate that matches is taken; the generic ones stand last. A kernel says
+A kernel is a subclass of `Kernel`, one instance of which stands in the lists of `catalog`. For each node the first
+candidate that matches is taken; the generic ones stand last. A kernel says
 
-- `matches(node, graph, options)`: whether it computes this node, its epilogue included (`node.epilogue`: activations and
-  residuals that passes merged into it). All shapes and constants are known, layouts are not yet.
+- `matches(node, graph, options)`: whether it computes this node, its epilogue included (`node.epilogue`: activations
+  and residuals that passes merged into it). All shapes and constants are known, layouts are not yet.
 - `needs(node, graph)`: the layout each input and output must have in memory, and the zeros that must lie around an
-  input (`Need`). The compiler converts where a neighbour has another layout, makes the border as wide as the widest need,
-  and passes the pointer of the first element inside the border. Two consumers may need different borders: read the
-  strides, do not derive them from your own need.
+  input (`Need`). The compiler converts where a neighbour has another layout, makes the border as wide as the widest
+  need, and passes the pointer of the first element inside the border. Two consumers may need different borders: read
+  the strides, do not derive them from your own need.
 - `emit(call)`: the body of a C function over the arguments `x0, x1, ...` (the node's inputs that are there, then the
   operands of its epilogue), `y0, ...` (outputs), `w0, ...` (`call.weights(array)`: packed constants in the data
-  segment) and `s0, ...` (`call.scratch(c_type, elements)`: memory for this call only, content undefined). The text must
-  depend on nothing but shapes and attributes: functions with equal text are emitted once. `call.include("conv.h")` puts
-  a file of `kernels/` before the functions, once per module; it must be guarded by `#ifndef`, be C99, keep its functions
-  `static`, and begin its names with `rc_`. SIMD goes below `#if defined(__wasm_simd128__)` beside a plain C twin.
-
-A kernel with `quantized = True` gets the nodes that `passes.quantized` made of DequantizeLinear -> operator ->
-QuantizeLinear: integer inputs and output, with scales and zero points in `node.quantized`. Where no kernel matches such a
-node it is never made, and the three run as written.
+  segment), `s0, ...` (`call.scratch(c_type, elements)`: memory for this call only, content undefined) and `p0, ...`
+  (`call.prepared(c_type, elements)`: memory that the statements given to `call.prepare` fill once, before the first
+  inference: what follows from the constants need not be downloaded). The text must depend on nothing but shapes and
+  attributes: functions with equal text are emitted once. `call.include("a.h")` puts a file of `kernels/`, and those it
+  includes, before the functions, once per module; it must be guarded by `#ifndef`, be C99, keep its functions `static`,
+  and begin its names with `rc_`. SIMD goes below `#if defined(__wasm_simd128__)` beside a plain C twin.
 
 `kernels/base.h` is always there: fixed-width integers, `RC_INLINE`, `RC_INDEPENDENT` (the next loop's iterations are
 independent), `rc_exp`, `rc_erf` and others.
@@ -44,6 +42,8 @@ class Need:
     border: tuple[int, ...] = ()
 
 
+_STACK_ELEMENTS = 512  # 2 KiB; beyond that, memory is no slower than the stack
+
 ANY = Need()
 PLAIN = Need("plain")
 CHANNELS_LAST = Need("channels_last")
@@ -68,6 +68,8 @@ class Call:
     constants: list[NDArray[Any]] = field(default_factory=list)
     scratches: list[tuple[str, int]] = field(default_factory=list)
     includes: list[str] = field(default_factory=list)
+    lasting: list[tuple[str, int]] = field(default_factory=list)
+    preparation: list[str] = field(default_factory=list)
     macs: int = 0
     """multiply-accumulates of the node, for the report"""
 
@@ -99,8 +101,23 @@ class Call:
         self.scratches.append((c_type, elements))
         return f"s{len(self.scratches) - 1}"
 
+    def prepared(self, c_type: str, elements: int) -> str:
+        """The argument for memory that `prepare` fills once and that is only read afterwards, 64-byte aligned."""
+        self.lasting.append((c_type, elements))
+        return f"p{len(self.lasting) - 1}"
+
+    def prepare(self, statement: str) -> None:
+        """C over `w0, ...` and `p0, ...` that runs once, before the first inference."""
+        self.preparation.append(statement)
+
+    def accumulators(self, count: int) -> str:
+        """The declaration of a float array `acc`: on the stack, which is small, or in scratch if it is long."""
+        if count <= _STACK_ELEMENTS:
+            return f"float acc[{count}];\n"
+        return f"float *restrict acc = {self.scratch('float', count)};\n"
+
     def include(self, header: str) -> None:
-        """Put a file of `kernels/` before the functions."""
+        """Put a file of `kernels/` before the functions, with those of `kernels/` that it includes before it."""
         if header not in self.includes:
             self.includes.append(header)
 
@@ -113,14 +130,12 @@ class Kernel:
     in_place = False
     """whether an output of equal geometry may lie where an input lies that nothing reads later"""
 
-    quantized = False
-    """whether the kernel is for nodes with `Node.quantized`; any other kernel never gets one"""
     renames = False
     """whether the output is the input's memory under another shape wherever the plan can arrange it"""
 
     def matches(self, node: Node, graph: Graph, options: Options) -> bool:
         """Whether this kernel computes the node."""
-        return node.op in self.ops and bool(node.quantized) == self.quantized and not self.refusal(node, graph)
+        return node.op in self.ops and not self.refusal(node, graph)
 
     def needs(self, node: Node, graph: Graph) -> Needs:
         """Any layout, unless a kernel says otherwise."""

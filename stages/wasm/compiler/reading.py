@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stages.onnx_files import Model, first_line
+from stages.wasm.compiler.evaluate import evaluate
 from stages.wasm.compiler.graph import C_TYPES, Graph, Node, Tensor
 from stages.wasm.compiler.options import Options, Unsupported
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEPT = ("DequantizeLinear",)
-"""not computed here though its input is constant: `passes.quantized` looks for it"""
+"""not computed here though its input is constant: `passes.int8` looks for it"""
 _SHAPE_DATA = 4096  # constants up to so many elements are shown to shape inference; none of its rules reads more
 
 
@@ -150,24 +151,6 @@ class _Reader:
 
 
 _SUBGRAPHS = (5, 10)  # AttributeProto.GRAPH, GRAPHS
-
-
-def evaluate(proto: Any, values: dict[str, Any], imports: list[Any], ir_version: int) -> list[NDArray[Any]]:
-    """The outputs of one node over constant inputs, by ONNX's reference implementation."""
-    import numpy as np
-    import onnx
-    from onnx.reference import ReferenceEvaluator
-
-    given = {name: value for name, value in values.items() if name}
-    ports = [
-        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in given.items()
-    ]
-    outputs = [onnx.ValueInfoProto(name=name) for name in proto.output if name]
-    graph = onnx.helper.make_graph([proto], "constant", ports, outputs)
-    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
-    computed = iter(ReferenceEvaluator(model).run(None, given))
-    return [np.ascontiguousarray(next(computed)) if name else np.zeros(0) for name in proto.output]
 
 
 def _zeros(shape: tuple[int, ...]) -> NDArray[Any]:

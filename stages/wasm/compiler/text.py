@@ -1,4 +1,4 @@
-"""The files of the generated C: model.c, model.h and model_weights.c."""
+"""model.c: the functions of the kernels, the static memory, and the function that runs them in order."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.wasm.compiler.expressions import number
+from stages.wasm.compiler.clearing import clear_border
+from stages.wasm.compiler.exports import exports
 from stages.wasm.compiler.graph import C_TYPES, ITEM_SIZE, Graph
+from stages.wasm.compiler.header import comment
 from stages.wasm.compiler.kernel import Call, Kernel
-from stages.wasm.compiler.loops import View, indent, nest, variables
-from stages.wasm.compiler.plan import Buffer, Plan
-from stages.wasm.compiler.ports import Port
+from stages.wasm.compiler.loops import indent, nest
+from stages.wasm.compiler.plan import Plan
 from stages.wasm.compiler.weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KERNELS = Path(__file__).parent / "kernels"
-_NUMPY = {"float": "float32"}
 
 
 def model_c(
@@ -34,27 +34,38 @@ def model_c(
     """The functions, the static memory and the function that runs them in order; constants go to `weights`."""
     functions = _Functions(prefix)
     lines: list[str] = []
+    first: list[str] = []
     addresses = _Addresses(graph, memory, weights, prefix)
     for step, (call, body) in enumerate(zip(calls, bodies, strict=True)):
         if step in memory.skipped:
             continue
         for name in memory.cleared.get(step, ()):
-            clear = functions.named("clear_border", f"{graph.tensors[name].c_type} *y0", _clear_border(graph, name))
+            clear = functions.named("clear_border", f"{graph.tensors[name].c_type} *y0", clear_border(graph, name))
             lines.append(f"{clear}({addresses.tensor(name)});")
         kernel = kernels[call.node.outputs[0]]
-        parameters, arguments = _arguments(call, body, addresses, memory.scratches.get(step, []), kernel.in_place)
+        parameters, arguments = _arguments(call, body, addresses, memory, step, kernel.in_place)
         name = functions.named(kernel.name, ", ".join(parameters) or "void", body)
-        lines.append(f"{name}({', '.join(arguments)}); /* {_comment(call.node.name)} ({call.node.op}) */")
+        lines.append(f"{name}({', '.join(arguments)}); /* {comment(call.node.name)} ({call.node.op}) */")
+        if call.preparation:
+            text = "\n".join(call.preparation)
+            parameters, arguments = _arguments(call, text, addresses, memory, step, in_place=False, prepares=True)
+            name = functions.named(f"prepare_{kernel.name}", ", ".join(parameters), text)
+            first.append(f"{name}({', '.join(arguments)});")
     for index, name in enumerate(graph.outputs):
         if memory.homes.get(name) is None or memory.homes[name].index != index or memory.homes[name].kind != "output":
             tensor = graph.tensors[name]
             body = nest(["i"], [tensor.size], "y0[i] = x0[i];")
             copy = functions.named("copy", f"const {tensor.c_type} *x0, {tensor.c_type} *y0", body)
             lines.append(f"{copy}({addresses.tensor(name)}, output{index});")
-    headers = dict.fromkeys(["base.h", *(header for call in calls for header in call.includes)])
+    if first:
+        flag = f"{prefix}_prepared"
+        lines.insert(0, f"if (!{flag}) {{\n{indent(chr(10).join(first))}\n  {flag} = 1;\n}}")
+    headers: dict[str, str] = {}
+    for header in ("base.h", *(header for call in calls for header in call.includes)):
+        _gather(header, headers)
     parts = [
         '/* Generated from an ONNX model; do not edit. C99, no allocation. See model.h. */\n#include "model.h"\n',
-        *((KERNELS / header).read_text(encoding="utf-8") for header in headers),
+        *headers.values(),
         *(
             f"extern const {c_type} {prefix}_weights_{c_type}[{len(content) // ITEM_SIZE[c_type]}];\n"
             for c_type, content in weights.packed().items()
@@ -64,63 +75,26 @@ def model_c(
             f"static {c_type} {prefix}_memory_{c_type}[{elements + 64 // ITEM_SIZE[c_type]}] RC_ALIGNED;\n"
             for c_type, elements in memory.pools.items()
         ),
+        *([f"static int {prefix}_prepared;\n"] if first else []),
         *functions.texts,
         f"void {prefix}_run({', '.join(_signature(graph))}) {{\n{indent(chr(10).join(lines))}\n}}\n",
-        _exports(graph, prefix),
+        exports(graph, prefix),
     ]
     return "\n".join(parts)
 
 
-def model_h(inputs: Sequence[Port], outputs: Sequence[Port], memory: Plan, prefix: str) -> str:
-    """What a caller includes: sizes and the one function."""
-    upper = prefix.upper()
-    lines = [f"#define {upper}_INPUTS {len(inputs)}", f"#define {upper}_OUTPUTS {len(outputs)}"]
-    parameters = []
-    for kind, ports in (("input", inputs), ("output", outputs)):
-        for index, port in enumerate(ports):
-            shape = " x ".join(map(str, port.shape)) or "scalar"
-            lines.append(f"/* {kind} {index}: {_comment(port.name)}, {shape}, {port.dtype}, row major */")
-            lines.append(f"#define {upper}_{kind.upper()}{index}_SIZE {port.size}")
-            const = "const " if kind == "input" else ""
-            parameters.append(f"{const}{C_TYPES[port.dtype]} *{kind}{index}")
-    return f"""/* Generated from an ONNX model; do not edit. */
-#ifndef {upper}_H
-#define {upper}_H
-#include <stdint.h>
-{chr(10).join(lines)}
-#ifdef __cplusplus
-extern "C" {{
-#endif
-/* Compute the outputs from the inputs. Sizes above are in elements; no array may overlap another. Works in
-   {memory.size_bytes} bytes of static memory: not to be called again, from a thread or a handler, before it returned. */
-void {prefix}_run({", ".join(parameters)});
-#ifdef __cplusplus
-}}
-#endif
-#endif
-"""
-
-
-def weights_c(weights: dict[str, bytes], prefix: str) -> bytes:
-    """The constants as C99 arrays, eight to a line; every float is written so that it reads back exactly."""
-    import numpy as np
-
-    parts = ["/* Generated from an ONNX model; do not edit. */\n#include <stdint.h>\n"]
-    for c_type, content in weights.items():
-        values = np.frombuffer(content, np.dtype(_NUMPY.get(c_type, c_type.removesuffix("_t"))).newbyteorder("<"))
-        if c_type == "float" and not np.isfinite(values).all():
-            parts.append("#include <math.h>\n")
-        if c_type == "float":
-            texts = [number(v) if not np.isfinite(v) else f"{v:.9e}f" for v in values.tolist()]
+def _gather(header: str, found: dict[str, str]) -> None:
+    """The text of a file of `kernels/`, after those that it includes: each once."""
+    if header in found:
+        return
+    lines = []
+    for line in (KERNELS / header).read_text(encoding="utf-8").splitlines(keepends=True):
+        included = re.fullmatch(r'#include "(\w+\.h)"\n', line)
+        if included:
+            _gather(included[1], found)
         else:
-            texts = [number(v, c_type) for v in values.tolist()]
-        rows = [", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8)]
-        # a declaration first: some compilers warn of an external array without one
-        parts.append(f"extern const {c_type} {prefix}_weights_{c_type}[{len(texts)}];\n")
-        parts.append(
-            f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n"
-        )
-    return "".join(parts).encode()
+            lines.append(line)
+    found[header] = "".join(lines)
 
 
 class _Functions:
@@ -163,10 +137,13 @@ class _Addresses:
 
 
 def _arguments(
-    call: Call, body: str, addresses: _Addresses, scratches: Sequence[Buffer], in_place: bool
+    call: Call, body: str, addresses: _Addresses, memory: Plan, step: int, in_place: bool, prepares: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Parameters and arguments for those of x0.., y0.., w0.., s0.. that the body names."""
-    used = set(re.findall(r"\b[xyws]\d+\b", body))
+    """Parameters and arguments for those of x0.., y0.., w0.., s0.., p0.. that the body names.
+
+    `prepares`: the body is the one that fills p0...
+    """
+    used = set(re.findall(r"\b[xywsp]\d+\b", body))
     parameters, arguments = [], []
     for index, name in enumerate(call.reads):
         if f"x{index}" in used:
@@ -181,70 +158,15 @@ def _arguments(
         if f"w{index}" in used:
             parameters.append(f"const {C_TYPES[str(array.dtype)]} *w{index}")
             arguments.append(addresses.constant(array))
-    for index, (c_type, _) in enumerate(call.scratches):
-        buffer = scratches[index]
-        parameters.append(f"{c_type} *restrict s{index}")
-        arguments.append(f"{addresses.prefix}_memory_{c_type} + {buffer.offset}")
+    pools = {"s": (memory.scratches, ""), "p": (memory.lasting, "" if prepares else "const ")}
+    for letter, (buffers, const) in pools.items():
+        for index, buffer in enumerate(buffers.get(step, [])):
+            if f"{letter}{index}" in used:
+                parameters.append(f"{const}{buffer.c_type} *restrict {letter}{index}")
+                arguments.append(f"{addresses.prefix}_memory_{buffer.c_type} + {buffer.offset}")
     return parameters, arguments
-
-
-def _clear_border(graph: Graph, name: str) -> str:
-    """Zero what lies around the interior, by slabs: before and after each axis, outermost axis first."""
-    tensor = graph.tensors[name]
-    strides, spatial = tensor.strides, len(tensor.shape) - 2
-    texts = []
-    low = [0, 0, *(-n for n in tensor.border[:spatial])]
-    high = [*tensor.shape[:2], *(n + tensor.border[spatial + i] for i, n in enumerate(tensor.shape[2:]))]
-    for axis in range(2, 2 + spatial):
-        for start, stop in ((low[axis], 0), (tensor.shape[axis], high[axis])):
-            if start == stop:
-                continue
-            begin = [*low[:axis], start, *low[axis + 1 :]]
-            extents = [*(h - b for h, b in zip(high[:axis], low[:axis], strict=True)), stop - start]
-            extents += [h - b for h, b in zip(high[axis + 1 :], low[axis + 1 :], strict=True)]
-            offset = sum(stride * b for stride, b in zip(strides, begin, strict=True))
-            indices = variables(len(extents))
-            texts.append(nest(indices, extents, f"{View('y0', strides, offset).at(indices)} = 0;"))
-        # corners are done: further axes run over the interior of this one
-        low[axis], high[axis] = 0, tensor.shape[axis]
-    return "\n".join(texts)
 
 
 def _signature(graph: Graph) -> list[str]:
     inputs = [f"const {graph.tensors[name].c_type} *input{i}" for i, name in enumerate(graph.inputs)]
     return inputs + [f"{graph.tensors[name].c_type} *output{i}" for i, name in enumerate(graph.outputs)]
-
-
-def _exports(graph: Graph, prefix: str) -> str:
-    """The functions of the wasm module, over static inputs and outputs; absent unless RC_EXPORTS is defined."""
-    export = "" if prefix == "model" else f"{prefix}_"
-    memory, arguments, cases = [], [], {"input": "", "output": ""}
-    for kind, names in (("input", graph.inputs), ("output", graph.outputs)):
-        for index, name in enumerate(names):
-            tensor = graph.tensors[name]
-            memory.append(f"static {tensor.c_type} {prefix}_{kind}{index}[{max(1, tensor.size)}] RC_ALIGNED;")
-            arguments.append(f"{prefix}_{kind}{index}")
-            cases[kind] += f"  if (index == {index}) return {prefix}_{kind}{index};\n"
-    lookups = "".join(
-        f"""__attribute__((export_name("{export}{kind}"))) void *{prefix}_export_{kind}(int32_t index);
-void *{prefix}_export_{kind}(int32_t index) {{
-{text}  (void)index;
-  return 0;
-}}
-"""
-        for kind, text in cases.items()
-    )
-    return f"""#if defined(__wasm__) && defined(RC_EXPORTS)
-{chr(10).join(memory)}
-{lookups}__attribute__((export_name("{export}run"))) int32_t {prefix}_export_run(void);
-int32_t {prefix}_export_run(void) {{
-  {prefix}_run({", ".join(arguments)});
-  return 0;
-}}
-#endif
-"""
-
-
-def _comment(name: str) -> str:
-    """A name from the model as text that is safe in a comment."""
-    return re.sub(r"[^A-Za-z0-9_.:+-]", "_", name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stages.wasm.compiler.expressions import number
 from stages.wasm.compiler.graph import C_TYPES, ITEM_SIZE
-from stages.wasm.compiler.plan import ALIGNMENT
+from stages.wasm.compiler.placement import ALIGNMENT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,3 +35,27 @@ class Weights:
     def packed(self) -> dict[str, bytes]:
         """C type -> the bytes of its array."""
         return {c_type: b"".join(parts) for c_type, parts in sorted(self._parts.items())}
+
+
+def weights_c(weights: dict[str, bytes], prefix: str) -> bytes:
+    """The constants as C99 arrays, eight to a line; every float is written so that it reads back exactly."""
+    import numpy as np
+
+    parts = ["/* Generated from an ONNX model; do not edit. */\n#include <stdint.h>\n"]
+    for c_type, content in weights.items():
+        values = np.frombuffer(
+            content, np.dtype("float32" if c_type == "float" else c_type.removesuffix("_t")).newbyteorder("<")
+        )
+        if c_type == "float" and not np.isfinite(values).all():
+            parts.append("#include <math.h>\n")
+        if c_type == "float":
+            texts = [number(v) if not np.isfinite(v) else f"{v:.9e}f" for v in values.tolist()]
+        else:
+            texts = [number(v, c_type) for v in values.tolist()]
+        rows = [", ".join(texts[i : i + 8]) for i in range(0, len(texts), 8)]
+        # a declaration first: some compilers warn of an external array without one
+        parts.append(f"extern const {c_type} {prefix}_weights_{c_type}[{len(texts)}];\n")
+        parts.append(
+            f"const {c_type} {prefix}_weights_{c_type}[{len(texts)}] = {{\n{(',' + chr(10)).join(rows)}\n}};\n"
+        )
+    return "".join(parts).encode()

@@ -66,10 +66,10 @@ class Page:
                 return answer
             self._note(answer)
 
-    def open(self, file: Path) -> None:
-        """Load the file, and wait until it stands in place of the page before."""
+    def open(self, place: Path | str) -> None:
+        """Load a file or a URL, and wait until it stands in place of the page before."""
         self.js("window.before = true")
-        self.call("Page.navigate", url=file.resolve().as_uri())
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         self.wait("!window.before && document.readyState === 'complete'")
 
     def js(self, expression: str) -> Any:

@@ -47,7 +47,7 @@ class Conv(Kernel):
             strides, steps = weight.strides, list(weight.strides[2:])
             index = [term("g", out_channels * strides[0]), term("f", strides[0]), term("c", strides[1])]
         index += [term(tap, step) for tap, step in zip(taps, steps, strict=True)]
-        source, target = view(x, call.argument(x.name)), view(y, "y0")
+        source = view(x, call.argument(x.name))
         channel = sum_of([term("g", in_channels), "c"])
         body = f"acc[f] += value * {pointer}[{sum_of(index)}];"
         body = f"const float value = {source.at(['n', channel, *places])};\n{loop('f', out_channels, body)}"
@@ -57,18 +57,18 @@ class Conv(Kernel):
             head = f"const int {places[axis]} = {place(w, axis, outs[axis], taps[axis])};\n"
             body = head + (f"if ({condition}) {{\n{indent(body)}\n}}" if condition else body)
             body = loop(taps[axis], kernel[axis], body)
-        bias = node.input(2)
-        start = (
-            f"{view(call.tensor(bias), call.argument(bias)).at([sum_of([term('g', out_channels), 'f'])])}"
-            if bias
-            else "0.0f"
-        )
-        row = sum_of([term("g", out_channels), "f"])
-        store = [
-            "float v = acc[f];",
-            *finish(call, "v", ["n", row, *outs], y.shape),
-            f"{target.at(['n', row, *outs])} = v;",
-        ]
-        text = f"float acc[{out_channels}];\n" + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
-        text += "\n" + loop("f", out_channels, "\n".join(store))
-        return nest(["n", *outs, "g"], [y.shape[0], *w.output, groups], text)
+        return accumulate(call, groups, outs, body)
+
+
+def accumulate(call: Call, groups: int, outs: list[str], body: str) -> str:
+    """Loops over samples, places `outs` and groups `g`: set acc[f] to the bias, run `body`, store acc[f]."""
+    y = call.tensor(call.node.outputs[0])
+    out_channels = y.shape[1] // groups
+    row = sum_of([term("g", out_channels), "f"])
+    bias = call.node.input(2)
+    start = view(call.tensor(bias), call.argument(bias)).at([row]) if bias else "0.0f"
+    place = ["n", row, *outs]
+    store = ["float v = acc[f];", *finish(call, "v", place, y.shape), f"{view(y, 'y0').at(place)} = v;"]
+    text = call.accumulators(out_channels) + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
+    text += "\n" + loop("f", out_channels, "\n".join(store))
+    return nest(["n", *outs, "g"], [y.shape[0], *y.shape[2:], groups], text)

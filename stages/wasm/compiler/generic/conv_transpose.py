@@ -1,26 +1,18 @@
-"""ConvTranspose for any number of axes, group, stride, dilation and padding: each output gathers the taps that reach it."""
+"""ConvTranspose for any axes, group, stride, dilation and padding: an output gathers the taps that reach it."""
 
 from __future__ import annotations
 
-from stages.wasm.compiler.epilogue import finish
-from stages.wasm.compiler.graph import Graph, Node, Tensor
-from stages.wasm.compiler.kernel import ANY, CHANNELS_LAST, Call, Kernel, Needs
-from stages.wasm.compiler.loops import indent, loop, nest, sum_of, term, view
+from stages.wasm.compiler.generic.conv import Conv, accumulate
+from stages.wasm.compiler.graph import Node, Tensor
+from stages.wasm.compiler.kernel import Call
+from stages.wasm.compiler.loops import indent, loop, sum_of, term, view
 
 
-class ConvTranspose(Kernel):
-    """As the generic Conv: a row of accumulators over the group's output channels."""
+class ConvTranspose(Conv):
+    """As the generic Conv, with its needs: a row of accumulators over the group's output channels."""
 
     name = "conv_transpose"
     ops = ("ConvTranspose",)
-
-    def refusal(self, node: Node, graph: Graph) -> str:
-        dtype = graph.tensors[node.inputs[0]].dtype
-        return "" if dtype == "float32" else f"{dtype} (supported: float32)"
-
-    def needs(self, node: Node, graph: Graph) -> Needs:
-        operands = tuple(ANY for step in node.epilogue if step.operand)
-        return Needs((CHANNELS_LAST, *(ANY,) * (len(node.inputs) - 1)), (CHANNELS_LAST,), operands)
 
     def emit(self, call: Call) -> str:
         import numpy as np
@@ -49,7 +41,7 @@ class ConvTranspose(Kernel):
                 term("f", weight.strides[1]),
             ]
         index += [term(tap, step) for tap, step in zip(taps, steps, strict=True)]
-        source, target = view(x, call.argument(x.name)), view(y, "y0")
+        source = view(x, call.argument(x.name))
         channel = sum_of([term("g", in_channels), "c"])
         body = loop("f", out_channels, f"acc[f] += value * {pointer}[{sum_of(index)}];")
         body = loop("c", in_channels, f"const float value = {source.at(['n', channel, *places])};\n{body}")
@@ -61,14 +53,7 @@ class ConvTranspose(Kernel):
                 condition = f"r{axis} == 0 && {condition}"
                 head += f"const int r{axis} = {places[axis]} % {strides[axis]};\n{places[axis]} /= {strides[axis]};\n"
             body = loop(taps[axis], kernel[axis], f"{head}if ({condition}) {{\n{indent(body)}\n}}")
-        row = sum_of([term("g", out_channels), "f"])
-        bias = node.input(2)
-        start = view(call.tensor(bias), call.argument(bias)).at([row]) if bias else "0.0f"
-        store = ["float v = acc[f];", *finish(call, "v", ["n", row, *outs], y.shape)]
-        store.append(f"{target.at(['n', row, *outs])} = v;")
-        text = f"float acc[{out_channels}];\n" + loop("f", out_channels, f"acc[f] = {start};") + "\n" + body
-        text += "\n" + loop("f", out_channels, "\n".join(store))
-        return nest(["n", *outs, "g"], [y.shape[0], *y.shape[2:], groups], text)
+        return accumulate(call, groups, outs, body)
 
 
 def _pads_before(node: Node, x: Tensor, y: Tensor, kernel: tuple[int, ...]) -> list[int]:

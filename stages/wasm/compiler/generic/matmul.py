@@ -38,7 +38,7 @@ class MatMul(Kernel):
         right = b.view.at([*batch, "k", "j"])
         body = f"const float value = {a.view.at([*batch, 'i', 'k'])};\n"
         body += loop("j", columns, f"acc[j] += value * {right};")
-        text = f"float acc[{columns}];\n" + loop("j", columns, "acc[j] = 0.0f;") + "\n" + loop("k", inner, body)
+        text = call.accumulators(columns) + loop("j", columns, "acc[j] = 0.0f;") + "\n" + loop("k", inner, body)
         # a factor of one axis has no row (or no column) in the output
         axes = [*batch, *(["i"] if a.kept else []), *(["j"] if b.kept else [])]
         store = ["float v = acc[j];"]

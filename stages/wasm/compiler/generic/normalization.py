@@ -74,7 +74,8 @@ class LayerNormalization(_Float):
         text += nest(*over, f"{view(y, 'y0').at(names)} = {result};")
         for name, value in zip(node.outputs[1:], ("mean", "deviation"), strict=False):
             if name:
-                text += f"\n{view(call.tensor(name), call.argument(name)).at([*names[: axes[0]], *['0'] * len(axes)])} = {value};"
+                place = view(call.tensor(name), call.argument(name)).at([*names[: axes[0]], *["0"] * len(axes)])
+                text += f"\n{place} = {value};"
         return nest([names[n] for n in outer], [x.shape[n] for n in outer], text)
 
 

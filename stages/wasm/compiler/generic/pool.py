@@ -70,7 +70,7 @@ def _constant_count(w: Windows, include: bool) -> int | None:
 
 
 def _inside_padding(w: Windows, axis: int, variable: str) -> str:
-    """The condition that an index lies in the padded input, which a window of ceil_mode may leave; "" if it always does."""
+    """The condition that an index lies in the padded input, which ceil_mode may leave; "" if it always does."""
     last = (w.output[axis] - 1) * w.strides[axis] + (w.kernel[axis] - 1) * w.dilations[axis] - w.before[axis]
     limit = w.lengths[axis] + w.after[axis]
     return f"{variable} < {limit}" if last >= limit else ""

@@ -97,8 +97,10 @@ class ArgExtreme(Kernel):
         sign += "=" if node.attributes.get("select_last_index", 0) else ""
         source = view(x, "x0")
         first = source.at([*names[:axis], "0", *names[axis + 1 :]])
-        body = f"const {x.c_type} value = {source.at(names)};\nif (value {sign} best) {{\n  best = value;\n  v = {names[axis]};\n}}"
-        text = f"{x.c_type} best = {first};\nint64_t v = 0;\n{loop(names[axis], x.shape[axis], body)}\n{target.at(names)} = v;"
+        body = f"const {x.c_type} value = {source.at(names)};\n"
+        body += f"if (value {sign} best) {{\n  best = value;\n  v = {names[axis]};\n}}"
+        text = f"{x.c_type} best = {first};\nint64_t v = 0;\n{loop(names[axis], x.shape[axis], body)}\n"
+        text += f"{target.at(names)} = v;"
         outer, _ = split_axes(x, [axis], target)
         return nest([names[n] for n in outer], [x.shape[n] for n in outer], text)
 

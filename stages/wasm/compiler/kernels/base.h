@@ -1,6 +1,6 @@
 /* What every generated file begins with. C99; no allocation; natively only math.h's sqrtf, floorf, ceilf, fabsf and
    rintf, which a wasm module has as instructions. The other functions are our own, so that both builds agree; each
-   says its worst error over all floats with a normal result. */
+   says its worst error where the result is a normal float, in units of the last place, as the tests measure it. */
 #ifndef RC_BASE_H
 #define RC_BASE_H
 #include <float.h>
@@ -52,7 +52,7 @@ RC_INLINE float rc_power_of_two(int32_t n) {
   return b.f;
 }
 
-/* e^x: x = n ln 2 + r, |r| <= ln 2 / 2, and a Taylor polynomial of degree 7 in r. */
+/* e^x: x = n ln 2 + r, |r| <= ln 2 / 2, and a Taylor polynomial of degree 7 in r; 1.3 units. */
 RC_INLINE float rc_exp(float x) {
   const float c = x < -104.0f ? -104.0f : x > 89.0f ? 89.0f : x;
   const float n = floorf(c * 1.44269504f + 0.5f);
@@ -65,7 +65,7 @@ RC_INLINE float rc_exp(float x) {
   return x != x ? x : y;
 }
 
-/* e^x - 1 without cancellation for small x. */
+/* e^x - 1 without cancellation for small x; 4.4 units. */
 RC_INLINE float rc_expm1(float x) {
   const float small = x + x * x * (0.5f + x * (1.66666667e-1f + x * (4.16666667e-2f + x * (8.33333333e-3f +
                       x * (1.38888889e-3f + x * 1.98412698e-4f)))));
@@ -93,7 +93,7 @@ RC_INLINE double rc_log_double(double x) {
   return (double)exponent * 0.6931471805599453 + 2.0 * t * sum;
 }
 
-/* Natural logarithm: -inf at 0, NaN below. */
+/* Natural logarithm: -inf at 0, NaN below; 0.51 units. */
 RC_INLINE float rc_log(float x) {
   if (x != x || x < 0.0f) return NAN;
   if (x == 0.0f) return -INFINITY;
@@ -117,7 +117,7 @@ RC_INLINE double rc_exp_double(double x) {
   return p * b.d;
 }
 
-/* x^y as C's powf: a negative base takes whole exponents only. */
+/* x^y as C's powf: a negative base takes whole exponents only; 0.51 units. */
 RC_UNUSED static float rc_pow(float x, float y) {
   const float whole = floorf(y);
   const int odd = whole == y && fabsf(y) < 16777216.0f && ((int32_t)y & 1) != 0;
@@ -142,14 +142,14 @@ RC_UNUSED static float rc_pow(float x, float y) {
   return (float)(x < 0.0f && odd ? -power : power);
 }
 
-/* 1 / (1 + e^-x) */
+/* 1 / (1 + e^-x); 2.5 units. */
 RC_INLINE float rc_sigmoid(float x) {
   const float e = rc_exp(x < 0.0f ? x : -x);
   const float y = 1.0f / (1.0f + e);
   return x < 0.0f ? e * y : y;
 }
 
-/* Hyperbolic tangent: its odd Taylor series near zero, from e^2x elsewhere. */
+/* Hyperbolic tangent: its odd Taylor series near zero, from e^2x elsewhere; 2.5 units. */
 RC_INLINE float rc_tanh(float x) {
   const float s = x * x;
   const float near = x * (1.0f + s * (-0.333333333f + s * (0.133333333f + s * (-0.0539682540f +
@@ -160,7 +160,7 @@ RC_INLINE float rc_tanh(float x) {
   return a < 0.3f ? near : x < 0.0f ? -far : x != x ? x : far;
 }
 
-/* Error function, in double precision: the Taylor series up to 2, then the continued fraction of erfc. */
+/* Error function, in double precision: the Taylor series up to 2, then the continued fraction of erfc; 0.51 units. */
 RC_UNUSED static float rc_erf(float x) {
   const double a = x < 0.0f ? -(double)x : (double)x;
   double y;
@@ -183,7 +183,7 @@ RC_UNUSED static float rc_erf(float x) {
   return (float)(x < 0.0f ? -y : y);
 }
 
-/* log(1 + e^x) */
+/* log(1 + e^x); 1.9 units. */
 RC_UNUSED static float rc_softplus(float x) {
   const float e = rc_exp(x < 0.0f ? x : -x);
   /* log(1 + e) = e - e e / 2 + ... where 1 + e would lose e */

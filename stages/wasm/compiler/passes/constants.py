@@ -1,9 +1,9 @@
-"""Compute DequantizeLinear of constants: what `reading` left for `quantized` to see."""
+"""Compute DequantizeLinear of constants: what `reading` left for `int8` to see."""
 
 from __future__ import annotations
 
 from stages.wasm.compiler.graph import Graph
-from stages.wasm.compiler.passes.quantized import quantization
+from stages.wasm.compiler.quantization import quantization
 
 
 def fold(graph: Graph) -> None:

@@ -11,8 +11,8 @@ from stages.wasm.compiler.graph import Graph, Node, Step
 HOSTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul")
 """operators whose kernels apply an epilogue"""
 
-ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu", "Elu", "Selu", "Celu",
-               "Mish", "Swish", "Softplus", "Abs", "Neg", "Sqrt", "Exp", "Erf")  # fmt: skip
+ACTIVATIONS = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Gelu", "Elu", "Selu",
+               "Celu", "Mish", "Swish", "Softplus", "Abs", "Neg", "Sqrt", "Exp", "Erf")  # fmt: skip
 _BINARY = ("Add", "Sub", "Mul", "Div", "PRelu")
 
 

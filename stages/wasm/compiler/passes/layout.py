@@ -1,6 +1,6 @@
 """Layout assignment: `channels_last` where kernels ask for it, and conversions at the borders of those regions.
 
-before: plain -> Conv -> Relu -> Reshape;  after: plain -> Convert -> Conv -> Relu (channels_last) -> Convert -> Reshape.
+before: Conv -> Pool -> Reshape;  after: Convert -> Conv -> Pool (channels_last) -> Convert -> Reshape.
 A tensor's layout is its producer's choice; a kernel that takes any layout hands on that of its input. A border is as
 wide as the widest that a consumer needs; an input of the model never has one, so it is converted.
 """

@@ -1,4 +1,4 @@
-"""Many small models compiled into one WebAssembly module and run under wasmtime, since the compiler's start costs most."""
+"""Many small models compiled into one WebAssembly module and run under wasmtime: the compiler's start costs most."""
 
 from __future__ import annotations
 

@@ -289,15 +289,11 @@ class RandomGraph:
 
 
 _GROWING = (
-    RandomGraph.conv, RandomGraph.conv, RandomGraph.conv, RandomGraph.conv, RandomGraph.conv_transpose, RandomGraph.batch_norm,
-    RandomGraph.activation, RandomGraph.residual, RandomGraph.residual, RandomGraph.broadcast, RandomGraph.pool,
-    RandomGraph.pool, RandomGraph.concat, RandomGraph.slice, RandomGraph.split, RandomGraph.pad, RandomGraph.resize,
-    RandomGraph.transpose, RandomGraph.reduce, RandomGraph.softmax, RandomGraph.layer_norm,
+    *(RandomGraph.conv,) * 4, RandomGraph.conv_transpose, RandomGraph.batch_norm, RandomGraph.activation,
+    *(RandomGraph.residual,) * 2, RandomGraph.broadcast, *(RandomGraph.pool,) * 2, RandomGraph.concat,
+    RandomGraph.slice, RandomGraph.split, RandomGraph.pad, RandomGraph.resize, RandomGraph.transpose,
+    RandomGraph.reduce, RandomGraph.softmax, RandomGraph.layer_norm,
 )  # fmt: skip
 _HEADS = (
-    RandomGraph.head_gemm,
-    RandomGraph.head_gemm,
-    RandomGraph.head_global,
-    RandomGraph.head_matmul,
-    RandomGraph.head_gather,
-)
+    *(RandomGraph.head_gemm,) * 2, RandomGraph.head_global, RandomGraph.head_matmul, RandomGraph.head_gather,
+)  # fmt: skip

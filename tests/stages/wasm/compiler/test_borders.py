@@ -42,7 +42,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_random_graphs_with_borders_agree_with_onnxruntime(tmp_path: Path) -> None:
-    assert check(range(1000, 1040), True, tmp_path)["Conv"] > 40
+    assert check(range(1000, 1018), True, tmp_path)["Conv"] > 12
 
 
 def test_a_border_that_other_buffers_overwrite_is_cleared(tmp_path: Path) -> None:

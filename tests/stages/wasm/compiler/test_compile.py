@@ -135,6 +135,16 @@ def test_an_unsupported_model_is_refused(made: Any, message: str) -> None:
         generate(made)
 
 
+def test_a_wide_row_does_not_fit_the_stack_and_works(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    weight = random.normal(size=(64, 40_000)).astype(np.float32) / 8
+    nodes = [node("Flatten", ["image"], ["flat"]), node("Gemm", ["flat", "w"], ["scores"])]
+    source = generate(model(nodes, [initializer("w", weight)]))
+    x = random.normal(size=(1, 1, 8, 8)).astype(np.float32)
+    (found,) = load([source], True, tmp_path).run(source, [x])
+    np.testing.assert_allclose(found, x.reshape(1, 64) @ weight, atol=1e-5)
+
+
 def test_a_model_name_cannot_leave_its_comment() -> None:
     made = model([node("Relu", ["image"], ["scores"], "*/ #error \\\n/*")], [])
     assert b"#error" not in generate(made).files["model.c"]

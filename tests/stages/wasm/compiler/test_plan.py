@@ -9,7 +9,7 @@ from stages.wasm.compiler.graph import Graph, Node, Tensor
 from stages.wasm.compiler.kernel import ANY, CHANNELS_LAST, Call, Need, Needs
 from stages.wasm.compiler.options import Options
 from stages.wasm.compiler.passes import epilogue, identities, layout
-from stages.wasm.compiler.plan import Buffer, live_overlaps, place
+from stages.wasm.compiler.placement import Buffer, live_overlaps, place
 from stages.wasm.compiler.reading import read
 from tests.stages.wasm.compiler.random_graphs import RandomGraph
 

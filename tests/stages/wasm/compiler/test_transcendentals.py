@@ -1,5 +1,5 @@
 # environment: wasm
-"""The worst errors that docs/targets.md states, measured on the native build over each function's range."""
+"""The worst errors that kernels/base.h states, measured on the native build over each function's range."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def spread(low: float, high: float) -> NDArray[np.float32]:
 
 
 EXACT = {
-    "exp": (np.exp, -110, 95, 1.5),
-    "expm1": (np.expm1, -30, 80, 5.0),
-    "log": (np.log, 0, 3e38, 1.0),
-    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -87, 90, 3.5),
-    "tanh": (np.tanh, -20, 20, 3.5),
-    "erf": (np.vectorize(math.erf), -6, 6, 1.0),
-    "softplus": (lambda x: np.logaddexp(0, x), -80, 80, 2.5),
+    "exp": (np.exp, -110, 95, 1.3),
+    "expm1": (np.expm1, -30, 80, 4.4),
+    "log": (np.log, 0, 3e38, 0.51),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), -87, 90, 2.5),
+    "tanh": (np.tanh, -20, 20, 2.5),
+    "erf": (np.vectorize(math.erf), -6, 6, 0.51),
+    "softplus": (lambda x: np.logaddexp(0, x), -80, 80, 1.9),
 }
 
 
@@ -84,11 +84,11 @@ def test_the_error_is_as_stated(library: ctypes.CDLL, name: str) -> None:
     assert ulps(call(library, name, x), exact(x.astype(np.float64))) <= limit
 
 
-def test_pow_is_right_to_one_unit(library: ctypes.CDLL) -> None:
+def test_the_error_of_pow_is_as_stated(library: ctypes.CDLL) -> None:
     random = np.random.default_rng(0)
     x = np.exp(random.uniform(-20, 20, 300_000)).astype(np.float32)
     y = random.uniform(-4, 4, 300_000).astype(np.float32)
-    assert ulps(call(library, "pow", x, y), x.astype(np.float64) ** y.astype(np.float64)) <= 1.0
+    assert ulps(call(library, "pow", x, y), x.astype(np.float64) ** y.astype(np.float64)) <= 0.51
 
 
 def test_pow_at_its_corners(library: ctypes.CDLL) -> None:

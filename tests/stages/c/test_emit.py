@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from stages.base import StageError
-from stages.c import emit, program, verify
+from stages.c import emit, native, verify
 from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents
 from tests.stages.wasm.emitted import FILES, PATHS, calibrated, expected, lstm, stored
 
@@ -40,42 +42,55 @@ def test_the_folder_holds_strict_c99_that_agrees(work: Workplace) -> None:
     assert (work.root / "verify/parity.json").is_file()
 
 
-def test_c_that_is_not_strict_c99_is_refused(work: Workplace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["model.c", "main.c"])
+def test_c_that_is_not_strict_c99_is_refused(work: Workplace, tmp_path: Path, file: str) -> None:
     for name, content in contents(work.root / "emit").items():
         (tmp_path / name).write_bytes(content)
-    (tmp_path / "model.c").write_bytes(
-        (tmp_path / "model.c").read_bytes() + b"\nstatic int unused(void) { return 1; }\n"
-    )
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes() + b"\nstatic int unused(void) { return 1; }\n")
     (tmp_path / "scratch").mkdir()
-    with pytest.raises(StageError, match=r"the emitted C is not strict C99: model\.c:\d+:\d+: error: unused function"):
-        program.build(tmp_path, tmp_path / "scratch")
+    with pytest.raises(StageError, match=rf"the emitted C is not strict C99: {file}:\d+:\d+: error: unused function"):
+        native.scorer(tmp_path, tmp_path / "scratch")
 
 
-def test_the_example_says_that_the_input_is_cut_short(work: Workplace) -> None:
-    (work.root / "cut.scratch").mkdir()
-    built = program.build(work.root / "emit", work.root / "cut.scratch")
-    done = subprocess.run([str(built)], input=b"\0" * 4 * 65, capture_output=True)
-    assert done.returncode == 1 and done.stderr == b"the input ends within a sample of 64 values\n"
-    with pytest.raises(StageError, match="the emitted program stopped: the input ends within a sample"):
-        program.scorer(built)(np.zeros((1, 65), np.float32))
+def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.wasm.compiler import build
+
+    def wrong(sources: Any, folder: Path) -> list[str]:
+        names = right(sources, folder)
+        text = (folder / "model_weights.c").read_text()
+        assert text.count("1.111111119e-01f") > 8
+        (folder / "model_weights.c").write_text(text.replace("1.111111119e-01f", "1.2e-01f"))
+        return names
+
+    right = build.write
+    monkeypatch.setattr(build, "write", wrong)
+    with pytest.raises(StageError, match=r"model\.c is wrong: its output scores differs .* computes all of them right"):
+        emitted(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_batch_that_the_samples_do_not_fill(tmp_path: Path) -> None:
+def test_the_example_runs_as_the_readme_says(tmp_path: Path) -> None:
+    """Four at once, which six samples do not fill, and an input that is cut short."""
     work = emitted(tmp_path, batch=4)
-    (tmp_path / "scratch").mkdir()
-    score = program.scorer(program.build(work.root / "emit", tmp_path / "scratch"))
+    readme = (work.root / "emit/README.md").read_text()
+    compiler = next(line for line in readme.splitlines() if line.startswith("cc ")).split()
+    cache = {"ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "zig"), "ZIG_LOCAL_CACHE_DIR": str(tmp_path / "zig")}
+    command = [sys.executable, "-m", "ziglang", *compiler]
+    subprocess.run(command, cwd=work.root / "emit", env={**os.environ, **cache}, check=True)
     samples = stored(6)
-    np.testing.assert_allclose(score(CONTRACT.normalise(samples)), expected(cnn(), samples), atol=1e-4)
+    given = CONTRACT.normalise(samples).tobytes()
+    done = subprocess.run([work.root / "emit/model"], input=given, capture_output=True, check=True)
+    printed = np.array([line.split() for line in done.stdout.splitlines()], np.float32)
+    np.testing.assert_allclose(printed, expected(cnn(), samples), atol=1e-4)
+    done = subprocess.run([work.root / "emit/model"], input=given[:-4], capture_output=True)
+    assert done.returncode == 1 and done.stderr == b"the input ends within a sample of 64 values\n"
 
 
-@pytest.mark.slow
 def test_int8_runs_natively(tmp_path: Path) -> None:
     work = emitted(tmp_path, work=calibrated(tmp_path, scheme="int8"))
     assert work.run(verify.STAGE, "verify")["agreement"] >= 0.95
 
 
-@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(work: Workplace) -> None:
     emitted(work.root, "again", work)
     assert contents(work.root / "again") == contents(work.root / "emit")
