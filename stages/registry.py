@@ -68,6 +68,7 @@ VERBS: dict[str, VerbEntry] = {
 
 PREDICTORS: dict[str, Entry] = {
     "akida.emit": Entry("stages.akida.served", "akida"),
+    "ezkl.emit": Entry("stages.ezkl.served", "ezkl"),
     "onnxruntime.emit": Entry("stages.onnxruntime.served", "onnx"),
 }
 """registered `emit` stage -> the module whose `load` gives what `recast serve` asks: see `stages.serving.model`"""

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.akida import runtime
-from stages.serving.model import ServedModel
+from stages.serving.model import Means, ServedModel
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def load(emitted: Path, threads: int) -> ServedModel:
+def load(emitted: Path, means: Means) -> ServedModel:
     """The model of the emitted folder; akida takes as many threads as it likes. StageError if it is damaged."""
     from stages.dataset import read_contract
 

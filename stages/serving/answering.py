@@ -1,6 +1,8 @@
 """The process that holds one model and answers for it, in the environment of the model's target.
 
-    python -m stages.serving.answering MODULE EMITTED THREADS
+    python -m stages.serving.answering MODULE EMITTED MEANS
+
+MEANS is JSON with the keys of `stages.serving.model.Means`.
 
 It says that it is ready, then answers one request after the other, until its standard input ends.
 """
@@ -8,6 +10,7 @@ It says that it is ready, then answers one request after the other, until its st
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
@@ -15,18 +18,31 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stages.base import StageError
+from stages.base import EVENT_MARK, StageError
 from stages.serving import messages
-from stages.serving.model import ServedModel
+from stages.serving.model import Means, ServedModel
 
 
-def main(module: str, emitted: str, threads: str) -> int:
+class Noise(io.TextIOBase):
+    """Standard output of a model: what it prints goes to standard error, its progress nowhere."""
+
+    def write(self, text: str) -> int:
+        """Pass the text on, unless it is an event."""
+        return len(text) if text.startswith(EVENT_MARK) else sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush standard error."""
+        sys.stderr.flush()
+
+
+def main(module: str, emitted: str, said: str) -> int:
     """Answer until nobody asks any more; the exit code."""
     # what tools print must not get between the answers
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = Noise()
     try:
-        model: ServedModel = importlib.import_module(module).load(Path(emitted), int(threads))
+        model = _load(module, Path(emitted), json.loads(said))
     except Exception as error:
         _send(answers, _fault(error))
         return 1
@@ -38,13 +54,21 @@ def main(module: str, emitted: str, threads: str) -> int:
         request = json.loads(line)
         data = sys.stdin.buffer.read(messages.size(request))
         try:
-            scores = model.answer(messages.decode(request, data), request["values"])
+            answer = model.answer(messages.decode(request, data), request["values"])
         except Exception as error:
             _send(answers, _fault(error))
         else:
-            answers.write(messages.encode({}, scores))
+            answers.write(messages.encode({"more": answer.more}, answer.scores))
             answers.flush()
     return 0
+
+
+def _load(module: str, emitted: Path, said: dict[str, Any]) -> ServedModel:
+    means = Means(said["threads"], said["memory_gib"], Path(said["local"]))
+    model: ServedModel = importlib.import_module(module).load(emitted, means)
+    if means.memory_gib is not None and not model.keeps_to_memory:
+        raise StageError("this target cannot keep to a bound of memory", "leave out --memory")
+    return model
 
 
 def _send(answers: BinaryIO, message: dict[str, Any]) -> None:

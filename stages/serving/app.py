@@ -106,7 +106,8 @@ def _add_routes(app: FastAPI, pool: Pool) -> None:
     app.post(
         "/predict",
         summary="Scores for one sample or several",
-        description='Answers `{"output": [...]}`: one list of scores, or one per sample if several were sent.',
+        description='Answers `{"output": [...]}`: one list of scores, or one per sample if several were sent. A '
+        "target that proves what it computes adds the `proof`, and takes one sample at a time.",
         response_description="One score per class for each sample.",
         responses={200: {"content": {"application/json": {"example": {"output": [0.1, 7.2]}}}}, **_REFUSALS},
         openapi_extra={"requestBody": _BODY},
@@ -123,7 +124,7 @@ async def _predict(pool: Pool, request: Request) -> JSONResponse:
         return _fault(400, error.message, error.remedy)
     single = samples.ndim == len(pool.model["shape"])
     try:
-        scores = await pool.answer(samples[None] if single else samples, values)
+        answer = await pool.answer(samples[None] if single else samples, values)
     except StageError as error:
         return _fault(422, error.message, error.remedy)
     except Busy:
@@ -133,8 +134,10 @@ async def _predict(pool: Pool, request: Request) -> JSONResponse:
     except Lost:
         # why is for the owner of the service, who sees it printed
         return _fault(500, "the model failed", "ask whoever runs the service to see what recast serve printed")
+    scores = answer.scores
     try:
-        return _json({"output": (scores[0] if single else scores).tolist()})
+        output = None if scores is None else (scores[0] if single else scores).tolist()
+        return _json({"output": output, **answer.more})
     except ValueError:
         return _fault(500, "the model gives NaN or infinity for this input", "check the model's weights")
 

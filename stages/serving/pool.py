@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.base import StageError
 from stages.serving import messages
+from stages.serving.model import Answer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,8 +66,8 @@ class Answering:
         ready: dict[str, Any] = said["ready"]
         return answering, ready
 
-    async def ask(self, samples: NDArray[np.float32], values: str) -> NDArray[np.float32]:
-        """Scores (n, classes). Raises StageError for samples the model refuses, Lost for a process that is no use."""
+    async def ask(self, samples: NDArray[np.float32], values: str) -> Answer:
+        """The model's answer. Raises StageError for samples the model refuses, Lost for a process that is no use."""
         try:
             self._to.write(messages.encode({"values": values}, samples))
             await self._to.drain()
@@ -75,7 +76,8 @@ class Answering:
                 raise StageError(said["refused"], said["remedy"])
             if "failed" in said:
                 raise Lost(said["failed"])
-            return messages.decode(said, await self._from.readexactly(messages.size(said)))
+            data = await self._from.readexactly(messages.size(said))
+            return Answer(messages.decode(said, data) if "shape" in said else None, said["more"])
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Lost("the process of the model ended") from error
 
@@ -133,8 +135,8 @@ class Pool:
         """Whether a process is there to answer, now or when it has done what it is at."""
         return any(answering.is_alive for answering in self._all)
 
-    async def answer(self, samples: NDArray[np.float32], values: str) -> NDArray[np.float32]:
-        """Scores (n, classes) for samples (n, *shape).
+    async def answer(self, samples: NDArray[np.float32], values: str) -> Answer:
+        """The model's answer for samples (n, *shape).
 
         Raises StageError for samples the model refuses, Busy, TooLong and Lost.
         """
@@ -159,9 +161,9 @@ class Pool:
                 return answering
             self._replace(answering)
 
-    async def _ask(self, answering: Answering, samples: NDArray[np.float32], values: str) -> NDArray[np.float32]:
+    async def _ask(self, answering: Answering, samples: NDArray[np.float32], values: str) -> Answer:
         try:
-            scores = await answering.ask(samples, values)
+            answer = await answering.ask(samples, values)
         except StageError:
             self._idle.put_nowait(answering)
             raise
@@ -169,7 +171,7 @@ class Pool:
             self._replace(answering)
             raise
         self._idle.put_nowait(answering)
-        return scores
+        return answer
 
     def _replace(self, answering: Answering) -> None:
         async def replace() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from argparse import ArgumentParser, ArgumentTypeError
@@ -26,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--queue", type=_natural, default=32, metavar="N", help="requests that may wait (%(default)s); more get 503"
     )
     parser.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="time for a request (%(default)g); then 504"
+        "--timeout", type=_amount, default=30.0, metavar="SECONDS", help="time for a request (%(default)g); then 504"
     )
     parser.add_argument(
         "--max-body",
@@ -34,6 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=16,
         metavar="MIB",
         help="largest body of a request (%(default)s); then 413",
+    )
+    parser.add_argument(
+        "--memory", type=_amount, metavar="GIB", help="memory an answer may take, of a target that proves (all)"
     )
     parser.add_argument(
         "--threads", type=_positive, default=1, metavar="N", help="threads of each process (%(default)s)"
@@ -47,7 +51,8 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     if artifacts.predictor is None:
         raise StageError(f"{name} has nothing that could be served", "choose a target with a runtime on this machine")
     command = [str(artifacts.predictor.python), "-m", "stages.serving.answering", artifacts.predictor.module]
-    command += [str(artifacts.directories["emit"]), str(options["threads"])]
+    means = {"threads": options["threads"], "memory_gib": options["memory"], "local": str(artifacts.local)}
+    command += [str(artifacts.directories["emit"]), json.dumps(means)]
     pool = Pool(command, options["workers"], options["queue"], options["timeout"])
     with _listen(options["host"], options["port"]) as listening:
         try:
@@ -99,13 +104,13 @@ def _port(text: str) -> int:
     return number
 
 
-def _seconds(text: str) -> float:
+def _amount(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
+        raise ArgumentTypeError(f"must be a number above 0, not {text!r}")
     return number
 
 

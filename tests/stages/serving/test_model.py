@@ -6,7 +6,7 @@ import pytest
 
 from stages.base import StageError
 from stages.dataset import Contract
-from stages.serving.model import ServedModel, Values
+from stages.serving.model import Answer, ServedModel, Values
 
 CONTRACT = Contract("d", (2, 3), "uint8", 255.0, (0.5, 0.25), (0.5, 0.25), ("a", "b"))
 STORED = np.random.default_rng(0).integers(0, 256, (5, 2, 3)).astype(np.uint8)
@@ -27,7 +27,7 @@ def model(takes: Values) -> tuple[ServedModel, list[np.ndarray]]:
 def test_the_model_gets_what_it_takes_whatever_was_sent(takes: Values, values: Values) -> None:
     served, seen = model(takes)
     sent = STORED.astype(np.float32) if values == "stored" else CONTRACT.normalise(STORED)
-    assert served.answer(sent, values).shape == (5, 2)
+    assert served.answer(sent, values).scores.shape == (5, 2)
     if takes == "stored":
         assert seen[0].dtype == np.uint8 and np.array_equal(seen[0], STORED)
     else:
@@ -58,3 +58,10 @@ def test_normalised_values_out_of_the_stored_range_are_refused_by_a_model_of_int
 def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(StageError, match=r"the model takes \[2, 3\] or \[n, 2, 3\]"):
         model("stored")[0].answer(np.zeros(shape, np.float32), "stored")
+
+
+def test_more_samples_than_it_takes_at_once_are_refused() -> None:
+    served = ServedModel(CONTRACT, "stored", lambda x: Answer(None, {"proof": "p"}), at_once=1)
+    assert served.answer(STORED[:1].astype(np.float32), "stored").more == {"proof": "p"}
+    with pytest.raises(StageError, match="5 samples were sent, and the model takes 1 at once"):
+        served.answer(STORED.astype(np.float32), "stored")

@@ -22,15 +22,17 @@ from onnx import numpy_helper
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, else it sums
+# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, 5 gives a proof alone, else it sums
 MODEL = """
 import os, time
 import numpy as np
+from stages.base import progress
 from stages.dataset import Contract
-from stages.serving.model import ServedModel
+from stages.serving.model import Answer, ServedModel
 
-def load(emitted, threads):
+def load(emitted, means):
     print("noise of a tool")
+    progress("at work")
     if emitted.name == "broken":
         raise RuntimeError("no such weights")
 
@@ -44,6 +46,8 @@ def load(emitted, threads):
             raise RuntimeError("secret path")
         if kind == 4:
             return np.full((len(x), 2), np.nan, np.float32)
+        if kind == 5:
+            return Answer(None, {"proof": {"of": len(x)}})
         return np.stack([x.sum((1, 2)), -x.sum((1, 2))], 1)
 
     return ServedModel(Contract("d", (2, 3), "float32", 1.0, (0.0,), (1.0,), ("a", "b")), "normalised", predict)
@@ -71,7 +75,16 @@ def start(tmp_path: Path, emitted: str = "emit", **options: Any) -> subprocess.P
         "root": str(tmp_path),
         "module": "stages.serving.serve",
         "options": {
-            **{"host": "127.0.0.1", "port": 0, "workers": 1, "queue": 8, "timeout": 20.0, "max_body": 1, "threads": 1},
+            **{
+                "host": "127.0.0.1",
+                "port": 0,
+                "workers": 1,
+                "queue": 8,
+                "timeout": 20.0,
+                "max_body": 1,
+                "threads": 1,
+                "memory": None,
+            },
             **options,
         },
         "artifacts": {
@@ -116,6 +129,10 @@ SAMPLE = [[0, 1, 2], [3, 4, 5.5]]
 def test_one_sample_and_several(service: Service) -> None:
     assert service.predict(SAMPLE) == (200, {"output": [15.5, -15.5]})
     assert service.predict([SAMPLE, SAMPLE], values="stored") == (200, {"output": [[15.5, -15.5]] * 2})
+
+
+def test_what_a_model_adds_to_its_scores_is_answered_too(service: Service) -> None:
+    assert service.predict([[5, 0, 0], [0, 0, 0]]) == (200, {"output": None, "proof": {"of": 1}})
 
 
 def test_a_tensor_proto_within_json_and_alone(service: Service) -> None:
@@ -207,12 +224,19 @@ def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
         service.process.send_signal(signal.SIGINT)
         out, err = service.process.communicate(timeout=20)
         assert service.process.returncode == 0 and "stopped" in out and "Traceback" not in err
+        assert "noise of a tool" in err and "at work" not in err
 
 
 def test_a_model_that_cannot_be_loaded_is_said_and_nothing_listens(tmp_path: Path) -> None:
     process = start(tmp_path, "broken")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "answers" not in out and "recast: RuntimeError: no such weights" in err
+
+
+def test_a_bound_of_memory_that_a_model_would_not_keep_to_is_refused(tmp_path: Path) -> None:
+    process = start(tmp_path, memory=1.0)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "cannot keep to a bound of memory; leave out --memory" in err
 
 
 def test_a_port_that_is_taken_is_refused(tmp_path: Path, service: Service) -> None:
