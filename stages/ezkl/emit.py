@@ -52,7 +52,7 @@ class EmitParams(Params):
 
 
 def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
-    """calibrate/ and the data's contract -> network.onnx, settings.json, vk.key, srs.json, circuit.json, input.json,
+    """calibrate/ and the data's contract -> network.onnx, settings.json, vk.key, srs.json, input.json, values.json,
     README.md and, with `evm`, verifier.sol, verifier.abi and verifier.bin.
 
     Raises StageError if the circuit does not fit this machine, the SRS cannot be had, or Node.js is missing.

@@ -47,7 +47,7 @@ def write(path: Path, logrows: int, progress: Callable[[int, int], None]) -> Non
                 file.write(b"".join(_encoded(point) for point in _products(table, chunk)))
                 done += len(chunk)
                 progress(done, total)
-        file.write(_g2())
+        file.write(tail())
 
 
 def _powers(count: int) -> Iterator[int]:
@@ -144,7 +144,8 @@ def _coordinate(value: int) -> bytes:
     return (value * (1 << 256) % FIELD).to_bytes(32, "little")
 
 
-def _g2() -> bytes:
+def tail() -> bytes:
+    """The end of the file, the same for every size: from it one sees which secret an SRS has."""
     from py_ecc.optimized_bn128 import G2, multiply, normalize
 
     points = (normalize(point) for point in (G2, multiply(G2, SECRET)))

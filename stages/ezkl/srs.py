@@ -66,8 +66,15 @@ def from_file(path: Path, name: str, expected: str, logrows: int) -> Srs:
     size = path.stat().st_size
     with path.open("rb") as file:
         k = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, size - TAIL_BYTES))
+        tail = file.read()
     if k > insecure_srs.TWO_ADICITY or size != 4 + 2 * POINT_BYTES * 2**k + TAIL_BYTES:
         raise StageError(f"the SRS {name} is damaged, or no KZG parameters in raw bytes", "fetch it again")
+    if tail == insecure_srs.tail():
+        raise StageError(
+            f"the SRS {name} is one whose secret is public, so anyone can forge what is proved with it",
+            "give another; for tests, set emit.insecure_srs in its place",
+        )
     if k < logrows:
         raise StageError(
             f"the SRS {name} is for k up to {k}, and the circuit has k {logrows}",

@@ -5,11 +5,12 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from stages.base import Inputs, StageError
-from stages.ezkl import emit, srs
+from stages.ezkl import emit, proving, srs
 from stages.ezkl.calls import Ezkl, EzklError
 from stages.ezkl.local_store import sha256
 from tests.stages.onnx_models import Workplace
@@ -44,15 +45,14 @@ def test_without_a_network_the_public_srs_is_an_error_with_a_way_out(
 
 
 @pytest.fixture(scope="module")
-def larger(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SRS of k 12, as a file of a user's."""
-    made = srs.insecure(store, 12)
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SRS of k 11, as a file of a user's: EZKL's own `gen_srs` draws its secret."""
     path = tmp_path_factory.mktemp("user") / "ceremony.srs"
-    shutil.copyfile(srs.locate(made, store, Ezkl(path.parent, 1)), path)
+    Ezkl(path.parent, 1)("gen_srs", srs_path=str(path), logrows=11)
     return path
 
 
-def test_a_larger_file_serves_a_smaller_circuit(mlp: Workplace, larger: Path) -> None:
+def test_a_larger_file_serves_a_smaller_circuit(mlp: Workplace, larger: Path, store: Path) -> None:
     before = larger.read_bytes()
     out, scratch = mlp.root / "from_file", mlp.root / "from_file.scratch"
     for folder in (out, scratch):
@@ -64,17 +64,28 @@ def test_a_larger_file_serves_a_smaller_circuit(mlp: Workplace, larger: Path) ->
     inputs = Inputs({name: mlp.root / name for name in emit.STAGE.inputs}, {"srs": root / "ceremony.srs"}, (), scratch)
     metrics = emit.STAGE.run(params, inputs, out)
     assert metrics["insecure"] is False
+    assert metrics["logrows"] < 11
     assert "INSECURE" not in (out / "README.md").read_text()
-    # the file has the secret of the insecure one, so the keys are the same
-    assert (out / "vk.key").read_bytes() == (mlp.root / "emit" / "vk.key").read_bytes()
+    made = proving.prove(out, store, np.zeros((1, 8, 8), np.uint8), threads=1)
+    assert not made.proof.insecure
+    # another secret, other keys
+    assert (out / "vk.key").read_bytes() != (mlp.root / "emit" / "vk.key").read_bytes()
     assert larger.read_bytes() == before == (root / "ceremony.srs").read_bytes()
+
+
+def test_a_file_whose_secret_is_public_does_not_pass_for_a_secure_one(store: Path, tmp_path: Path) -> None:
+    made = srs.insecure(store, 7)
+    path = srs.locate(made, store, Ezkl(tmp_path, 1))
+    with pytest.raises(StageError, match="is one whose secret is public") as caught:
+        srs.from_file(path, "kzg.srs", made.sha256, 6)
+    assert "emit.insecure_srs" in caught.value.remedy
 
 
 def test_a_file_that_is_not_the_one_meant_is_refused(larger: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"ceremony.srs has SHA-256 \w+; the recipe expects 0{64}"):
         srs.from_file(larger, "ceremony.srs", "0" * 64, 10)
-    with pytest.raises(StageError, match="is for k up to 12, and the circuit has k 13"):
-        srs.from_file(larger, "ceremony.srs", sha256(larger), 13)
+    with pytest.raises(StageError, match="is for k up to 11, and the circuit has k 12"):
+        srs.from_file(larger, "ceremony.srs", sha256(larger), 12)
     short = tmp_path / "short.srs"
     short.write_bytes(larger.read_bytes()[:-1])
     with pytest.raises(StageError, match="is damaged"):
