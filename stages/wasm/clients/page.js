@@ -169,7 +169,7 @@ function measure() {
   let runs = 1;
   while (Math.min(timed(runs), timed(runs), timed(runs)) < LEAST_MS) runs *= 2;
   const times = Array.from({ length: MEASUREMENTS }, () => timed(runs) / runs).sort((a, b) => a - b);
-  const [median, fastest] = [times[(MEASUREMENTS - 1) / 2], times[0]].map((time) => time.toPrecision(3));
+  const [median, fastest] = [times[(MEASUREMENTS - 1) / 2], times[0]].map((time) => Number(time.toPrecision(3)));
   byId("time").textContent = `Median of ${runs * MEASUREMENTS} runs: ${median} ms, fastest ${fastest} ms`;
 }
 
