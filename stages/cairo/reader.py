@@ -124,10 +124,9 @@ def _node(source: Source, output: str, found: Read, fmt: Format) -> Node:
         bits = fraction
         if name in found.biases:
             bits = attributes["bias_fraction"] = min(fraction + fmt.fraction, HELD - int(largest).bit_length())
-        if largest >= 2**fmt.integer or largest * 2.0**bits >= 2.0**HELD:
+        if largest >= fmt.largest or largest * 2.0**bits >= 2.0**HELD:
             raise StageError(
-                f"{name} of node {source.name} reaches {largest:.6g}, and {fmt.name} holds numbers below "
-                f"{2**fmt.integer}",
+                f"{name} of node {source.name} reaches {largest:.6g}, and {fmt.name} holds numbers below {fmt.largest}",
                 f"set quantize.format to one with {int(largest).bit_length()} bits before the point or more",
             )
         constants[name] = np.rint(np.asarray(value, np.float64) * 2.0**bits).astype(np.int64)

@@ -176,7 +176,7 @@ def test_a_sum_longer_than_an_accumulator_is_caught(tmp_path: Path) -> None:
     work.run(quantize.STAGE, "quantize", format="FP32x32")
     found = program.read(tmp_path / "quantize")
     (tmp_path / "calibrate").mkdir()
-    ranges.Ranges(-(2**62), 2**62, {}, {}).write(tmp_path / "calibrate")
+    ranges.Ranges(-(2**61), 2**61, {}, {}).write(tmp_path / "calibrate")
     assert found.nodes[-1].name == "dense0"
     with pytest.raises(StageError, match=r"node dense0 \(MatMul\) can overflow FP32x32: its sums can reach \d+ bits"):
         work.run(emit.STAGE, "emit")
