@@ -101,6 +101,7 @@ PANICS = [
     ("u128", [1, 0], "u128 is 0"),
     ("u128", [1, 2], "u128_sub Overflow"),
     ("u64 and u32", [2**63, 2], "u64_mul Overflow"),
+    ("u64 and u32", [PRIME - 1, 2], "Option::unwrap failed."),
     ("felts", [1, 0], "Option::unwrap failed."),
     ("arrays", [7, 1, 1, 1], "Index out of bounds"),
     ("panic of its own", [7], "out of range, 7"),
