@@ -148,8 +148,8 @@ def test_equals_starkwares_vm_on_random_inputs(vm: Path, compiled: tuple[Casm, l
 
 
 @pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_field_arithmetic_is_that_of_integers(tmp_path: Path, count: int) -> None:
-    calculator = fast_vm.compile_c([Path(__file__).parent / "felt_calculator.c"], tmp_path / "calculator")
+def test_field_arithmetic_is_that_of_integers(vm: Path, count: int) -> None:
+    calculator = fast_vm.compile_c([Path(__file__).parent / "felt_calculator.c"], vm.parent / "calculator")
     generator = random.Random(1)
 
     def felt() -> int:
