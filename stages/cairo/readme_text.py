@@ -21,8 +21,8 @@ python prepare_input.py digit.png      # or samples.npz, or --base64 TENSORPROTO
 scarb build
 ```
 
-Recast's verify stage compiles it with Cairo {version} and runs it on a Cairo VM. The sources keep to what later versions
-of Cairo accept as well; they may warn of functions that have newer names.
+Recast's verify stage compiles it with Cairo {version} and runs it on a Cairo VM. The sources keep to what later
+versions of Cairo accept as well; they may warn of functions that have newer names.
 
 | file | holds |
 |---|---|
