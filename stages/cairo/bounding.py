@@ -37,7 +37,7 @@ def run(program: Program, low: int, high: int) -> dict[str, Interval]:
         bits = max((one.largest >> program.format.fraction).bit_length() for one in bounds.values())
         raise StageError(
             f"node {too_large.name} ({too_large.op}) can overflow {program.format.name}: its results can reach "
-            f"{reached:.6g}, and the format holds numbers below {2**program.format.integer}",
+            f"{reached:.6g}, and the format holds numbers below {program.format.largest}",
             f"set quantize.format to FP{bits}x{program.format.fraction}, or train with smaller weights",
         )
     return bounds

@@ -63,10 +63,10 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
             f"lower calibrate.samples to {len(samples)}, or let the data stage give more",
         )
     low, high = _input_range(params, dataset.read_contract(inputs["data"]), samples)
-    if max(abs(low), abs(high)) >= 2**made.format.integer:
+    if max(abs(low), abs(high)) >= made.format.largest:
         raise StageError(
             f"inputs range from {low:.6g} to {high:.6g}, and {made.format.name} holds numbers below "
-            f"{2**made.format.integer}",
+            f"{made.format.largest}",
             "normalise the data, or set quantize.format to one with more bits before the point",
         )
     raw_low, raw_high = int(made.format.raw(low)), int(made.format.raw(high))

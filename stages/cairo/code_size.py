@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stages.cairo.layer import Layer
 
-PRODUCT, LOAD, SPLIT, SHARED, COMPARISON, CALL, INPUT, OTHER = 3, 1, 36, 22, 50, 8, 80, 12
+PRODUCT, LOAD, SPLIT, SHARED, COMPARISON, CALL, INPUT, OTHER = 3, 1, 36, 22, 50, 8, 120, 12
 """felts of a product with its addition, a load, a sum's share of a split, a split that is called, a comparison, a call,
 a cell of an input row, any other line"""
 BASE = 3000

@@ -33,8 +33,13 @@ class Format:
 
     @property
     def limit(self) -> int:
-        """Every raw value lies strictly between -limit and limit."""
-        return 1 << (self.integer + self.fraction)
+        """Every raw value lies strictly between -limit and limit; so that int64 holds it, below 2**62 in any format."""
+        return 1 << min(self.integer + self.fraction, 62)
+
+    @property
+    def largest(self) -> int:
+        """Every value lies strictly between -largest and largest."""
+        return self.limit >> self.fraction
 
     def raw(self, values: Any) -> NDArray[Any]:
         """Numbers -> int64 raw values, rounded to the nearest, ties to even; no check of the range."""

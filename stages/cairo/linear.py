@@ -42,15 +42,16 @@ class Linear:
     """The sums of one node."""
 
     blocks: tuple[Block, ...]
-    bias: NDArray[np.int64]
-    """per output element, with input's and weight's fraction bits"""
+    bias: NDArray[Any]
+    """per output element, with input's and weight's fraction bits; Python's integers where int64 may not hold them"""
     drop: int
     """the weights' fraction bits, which each sum loses in the end"""
 
     def mirror(self, x: NDArray[Any]) -> NDArray[Any]:
         """(N, input elements) -> (N, output elements), int64, rescaled."""
-        rescaled: NDArray[Any] = (self.sums(x) + (1 << (self.drop - 1))) >> self.drop
-        return rescaled
+        import numpy as np
+
+        return np.asarray((self.sums(x) + (1 << (self.drop - 1))) >> self.drop, np.int64)
 
     def sums(self, x: NDArray[Any]) -> NDArray[Any]:
         """The sums before the rescale: int64 where these hold them, Python's integers where not."""
@@ -63,7 +64,7 @@ class Linear:
         for block, size in zip(self.blocks, largest, strict=True):
             products = _products(block, x, size, wide)
             out[:, block.outputs.ravel()] = products.reshape(len(x), -1)
-        whole: NDArray[Any] = out + (self.bias.astype(object) if wide else self.bias)
+        whole: NDArray[Any] = out + self.bias.astype(object if wide else np.int64)
         return whole
 
     def interval(self, x: Interval) -> tuple[Interval, int]:

@@ -106,24 +106,28 @@ def _source(node: Any, name: str, constants: dict[str, NDArray[Any]], shapes: di
     )
 
 
+HELD = 62
+"""bits of an integer, so that sums of two are within int64"""
+
+
 def _node(source: Source, output: str, found: Read, fmt: Format) -> Node:
     import numpy as np
 
     fraction = fmt.fraction if found.weight_fraction is None else found.weight_fraction
     constants = {}
-    for name, value, bits in (
-        *((name, value, fraction) for name, value in found.weights.items()),
-        *((name, value, fraction + fmt.fraction) for name, value in found.biases.items()),
-    ):
+    attributes = {**found.attributes, "weight_fraction": fraction} if found.weights else dict(found.attributes)
+    for name, value in {**found.weights, **found.biases}.items():
         if not np.isfinite(value).all():
             raise StageError(f"{name} of node {source.name} holds NaN or infinity", "train the model again")
         largest = float(np.abs(value).max(initial=0))
-        if largest >= 2**fmt.integer:
+        # a bias has the sum's fraction bits, or as many as int64 holds
+        bits = fraction
+        if name in found.biases:
+            bits = attributes["bias_fraction"] = min(fraction + fmt.fraction, HELD - int(largest).bit_length())
+        if largest >= fmt.largest or largest * 2.0**bits >= 2.0**HELD:
             raise StageError(
-                f"{name} of node {source.name} reaches {largest:.6g}, and {fmt.name} holds numbers below "
-                f"{2**fmt.integer}",
+                f"{name} of node {source.name} reaches {largest:.6g}, and {fmt.name} holds numbers below {fmt.largest}",
                 f"set quantize.format to one with {int(largest).bit_length()} bits before the point or more",
             )
         constants[name] = np.rint(np.asarray(value, np.float64) * 2.0**bits).astype(np.int64)
-    attributes = {**found.attributes, "weight_fraction": fraction} if found.weights else found.attributes
     return Node(source.name, source.op, source.inputs, output, attributes, constants)

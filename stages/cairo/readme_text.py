@@ -21,8 +21,8 @@ python prepare_input.py digit.png      # or samples.npz, or --base64 TENSORPROTO
 scarb build
 ```
 
-Recast compiled it with Cairo {version} and ran it on a Cairo VM. The sources keep to what Cairo 2.1 to 2.12 have in
-common.
+Recast's verify stage compiles it with Cairo {version} and runs it on a Cairo VM. The sources keep to what later
+versions of Cairo accept as well; they may warn of functions that have newer names.
 
 | file | holds |
 |---|---|

@@ -166,7 +166,7 @@ def _reading(emission: Emission) -> str:
         lines += [f"    out.append(Row{width} {{ {', '.join(cells)} }});", "}", ""]
     lines += [f"fn read_input(ref data: Span<felt252>) -> Array<Row{width}> {{", "    let mut out = ArrayTrait::new();"]
     lines += [f"    read_{len(row)}(ref data, ref out);" for row in emission.input_rows]
-    return TAKE.format(low=-low, high=high, length=high - low) + "\n".join([*lines, "    out", "}", ""])
+    return TAKE.format(above=f"x + {-low}" if low else "x", high=high) + "\n".join([*lines, "    out", "}", ""])
 
 
 TAKE = """\
@@ -176,7 +176,7 @@ fn take(ref data: Span<felt252>) -> felt252 {{
     match core::array::array_snapshot_pop_front(ref data.snapshot) {{
         Option::Some(x) => {{
             let x = *x.unbox();
-            match u128s_from_felt252(x + {low}) {{
+            match u128s_from_felt252({above}) {{
                 U128sFromFelt252Result::Narrow(_) => {{}},
                 U128sFromFelt252Result::Wide((_, _)) => panic_with_felt252('input below its range'),
             }};

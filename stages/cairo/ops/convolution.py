@@ -50,7 +50,7 @@ class Conv(Weighted):
                     tuple(tuple(range(start, start + made[-1])) for start in range(0, positions, made[-1])),
                 )
             )
-        return Linear(tuple(blocks), np.repeat(node.constants["bias"], positions), program.format.fraction)
+        return Linear(tuple(blocks), np.repeat(self.bias(node, program), positions), program.format.fraction)
 
 
 OPERATIONS = {"Conv": Conv()}

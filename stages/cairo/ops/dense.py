@@ -39,7 +39,7 @@ class Dense(Weighted):
         """One patch per vector of the last axis."""
         import numpy as np
 
-        weight, bias = node.constants["weight"], node.constants["bias"]
+        weight, bias = node.constants["weight"], self.bias(node, program)
         taps, rows = weight.shape
         vectors = math.prod(program.shapes[node.inputs[0]]) // taps
         patches = np.arange(vectors * taps).reshape(vectors, taps)

@@ -38,7 +38,7 @@ class BatchNormalization(Weighted):
             Block(elements[channel], factors[channel].reshape(1, 1), elements[channel], together)
             for channel in range(channels)
         ]
-        return Linear(tuple(blocks), np.repeat(node.constants["bias"], positions), program.format.fraction)
+        return Linear(tuple(blocks), np.repeat(self.bias(node, program), positions), program.format.fraction)
 
 
 OPERATIONS = {"BatchNormalization": BatchNormalization()}

@@ -36,9 +36,11 @@ class Softmax:
 
     def mirror(self, node: Node, program: Program, inputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """As the Cairo."""
+        import numpy as np
+
         powers, total, _ = self._powers(node, program, inputs[0])
-        quotients: NDArray[Any] = (powers * (2 * program.format.one) + total) // (2 * total)
-        return quotients
+        wide, whole = powers.astype(object), total.astype(object)
+        return np.asarray((wide * (2 * program.format.one) + whole) // (2 * whole), np.int64)
 
     def write(self, node: Node, program: Program, layer: Layer) -> None:
         """One row for each run along the axis."""

@@ -29,6 +29,12 @@ class Weighted(ABC):
     def linear(self, node: Node, program: Program) -> Linear:
         """The sums of a node."""
 
+    def bias(self, node: Node, program: Program) -> NDArray[Any]:
+        """The node's biases with the fraction bits of its sums."""
+        shift = program.format.fraction + node.attributes["weight_fraction"] - node.attributes["bias_fraction"]
+        held = node.constants["bias"]
+        return held.astype(object) << shift if shift else held
+
     def bounds(self, node: Node, program: Program, inputs: Sequence[Interval]) -> Interval:
         """From weights and input's interval; OutOfRange if a sum does not fit the widest accumulator."""
         linear = self.linear(node, program)

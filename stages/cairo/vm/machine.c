@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "builtins.h"
 #include "failure.h"
 
 /* `ret` */

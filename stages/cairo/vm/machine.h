@@ -4,6 +4,7 @@
 #ifndef RECAST_CAIRO_MACHINE_H
 #define RECAST_CAIRO_MACHINE_H
 
+#include "builtins.h"
 #include "hints.h"
 #include "instruction.h"
 #include "memory.h"
@@ -31,13 +32,13 @@ typedef struct machine {
     memory memory;
     uint64_t pc, ap, fp;
     bool ended;
-    value end; /* where the entry point returns to */
+    value end;      /* where the entry point returns to */
     value next_box; /* where the next box goes; nothing before the first */
     uint64_t steps;
-    instruction *decoded;  /* by pc */
-    uint64_t *first_hint;  /* by pc, an index into the program's hints; one more at the end */
-    uint64_t *steps_at;    /* by pc */
-    uint64_t uses[2];      /* of each builtin, by builtin_kind */
+    instruction *decoded;         /* by pc */
+    uint64_t *first_hint;         /* by pc, an index into the program's hints; one more at the end */
+    uint64_t *steps_at;           /* by pc */
+    uint64_t uses[BUILTIN_KINDS]; /* of each builtin, by builtin_kind */
     uint64_t result_segment, result_start, result_end;
     bool panicked;
 } machine;

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "builtins.h"
 #include "failure.h"
 #include "machine.h"
 

@@ -92,7 +92,7 @@ def gemm(g: Graph, rng: Generator) -> str:
 
 
 def matmul(g: Graph, rng: Generator) -> str:
-    *rest, taps = [*_shape(rng), _size(rng, 6)]
+    *rest, taps = [*_shape(rng)[:2], _size(rng, 6)]
     return g.node("MatMul", [g.branch([*rest, taps]), g.weight(rng.normal(size=(taps, _size(rng, 7))))])
 
 

@@ -60,7 +60,7 @@ def check(model: Any, fmt: Format, folder: Path, vm: Path, tolerance: float, see
 def test_every_operation_is_equal_on_the_vm_and_in_the_mirror_and_close_to_float(
     names: list[str], tmp_path: Path, vm: Path
 ) -> None:
-    check(cases(names, 3, seed=1), parse_format("FP16x16"), tmp_path, vm, 3e-3, seed=2)
+    check(cases(names, 2, seed=1), parse_format("FP16x16"), tmp_path, vm, 3e-3, seed=2)
 
 
 @pytest.mark.slow
@@ -83,10 +83,10 @@ def test_weights_in_the_call_data_give_the_same(tmp_path: Path, vm: Path) -> Non
     graph.end(graph.node("Gemm", ["x", graph.weight(rng.normal(size=(INPUT, 60)))]))
     model, fmt = graph.model(), parse_format("FP16x16")
     literal, none, program = compiled(model, fmt, tmp_path / "literal")
-    casm, weights, _ = compiled(model, fmt, tmp_path / "passed", limit=literal.bytecode_felts * 7 // 10)
+    casm, weights, _ = compiled(model, fmt, tmp_path / "passed", limit=literal.bytecode_felts * 9 // 10)
     assert not none
     assert len(weights) > 97 * 10
-    assert casm.bytecode_felts < literal.bytecode_felts * 0.7
+    assert casm.bytecode_felts < literal.bytecode_felts * 0.8
     x = samples(fmt, 5)
     expected = mirroring.run(program, x)[program.output]
     for sample, wanted in zip(x, expected, strict=True):

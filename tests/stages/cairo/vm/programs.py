@@ -116,8 +116,11 @@ PROGRAMS = {
         rows.append(Row { a: *x.at(at), b: *x.at(at + 1), c: *x.at(at + 2) });
         at += 1;
     };
-    let boxed = BoxTrait::new(Row { a: 1, b: 2, c: 3 });
-    let Row { a, b, c } = boxed.unbox();
+    let first = BoxTrait::new(Row { a: *x.at(0), b: 2, c: 3 });
+    let second = BoxTrait::new(Row { a: 4, b: *x.at(1), c: 6 });
+    let Row { a, b, c } = second.unbox();
+    out.append(a + 10 * b + 100 * c);
+    let Row { a, b, c } = first.unbox();
     out.append(a + 10 * b + 100 * c);
     let mut left = rows.span();
     loop {

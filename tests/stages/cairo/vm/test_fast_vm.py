@@ -101,6 +101,7 @@ PANICS = [
     ("u128", [1, 0], "u128 is 0"),
     ("u128", [1, 2], "u128_sub Overflow"),
     ("u64 and u32", [2**63, 2], "u64_mul Overflow"),
+    ("u64 and u32", [PRIME - 1, 2], "Option::unwrap failed."),
     ("felts", [1, 0], "Option::unwrap failed."),
     ("arrays", [7, 1, 1, 1], "Index out of bounds"),
     ("panic of its own", [7], "out of range, 7"),
@@ -147,8 +148,8 @@ def test_equals_starkwares_vm_on_random_inputs(vm: Path, compiled: tuple[Casm, l
 
 
 @pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_field_arithmetic_is_that_of_integers(tmp_path: Path, count: int) -> None:
-    calculator = fast_vm.compile_c([Path(__file__).parent / "felt_calculator.c"], tmp_path / "calculator")
+def test_field_arithmetic_is_that_of_integers(vm: Path, count: int) -> None:
+    calculator = fast_vm.compile_c([Path(__file__).parent / "felt_calculator.c"], vm.parent / "calculator")
     generator = random.Random(1)
 
     def felt() -> int:
