@@ -28,7 +28,7 @@ targets:
     verify: {min_accuracy: 0.96, min_agreement: 0.99}
 """
 
-SERVED = ("akida", "onnxruntime")
+SERVED = ("akida", "onnxruntime", "wasm")
 
 
 def copy(place: Path) -> Path:

@@ -235,6 +235,7 @@ def opened(page: Page, folder: Path) -> None:
     page.wait("document.querySelectorAll('#rows tr').length === 4")
 
 
+@pytest.mark.slow
 def test_the_page_runs_a_sample_of_each_class_from_a_file(page: Page, folder: Path) -> None:
     opened(page, folder)
     assert page.js("document.querySelectorAll('#samples button').length") == 4
@@ -250,6 +251,7 @@ def test_the_page_runs_a_sample_of_each_class_from_a_file(page: Page, folder: Pa
     assert not page.console
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 4])
 def test_the_page_runs_a_chosen_image_resized(page: Page, folder: Path, tmp_path: Path, scale: int) -> None:
     opened(page, folder)
@@ -259,6 +261,7 @@ def test_the_page_runs_a_chosen_image_resized(page: Page, folder: Path, tmp_path
     np.testing.assert_allclose(shown(page)[2], expected(cnn(), sample)[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_page_runs_a_dropped_image(page: Page, folder: Path, tmp_path: Path) -> None:
     opened(page, folder)
     sample = stored(3)[2:]
@@ -275,6 +278,7 @@ def test_the_page_runs_a_dropped_image(page: Page, folder: Path, tmp_path: Path)
     np.testing.assert_allclose(shown(page)[2], expected(cnn(), sample)[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_page_says_that_a_file_is_no_image(page: Page, folder: Path, tmp_path: Path) -> None:
     opened(page, folder)
     (tmp_path / "text.png").write_text("no image")
@@ -283,6 +287,7 @@ def test_the_page_says_that_a_file_is_no_image(page: Page, folder: Path, tmp_pat
     assert said.startswith("text.png cannot be read as an image: ")
 
 
+@pytest.mark.slow
 def test_the_page_asks_for_nothing_and_fits_a_narrow_window(page: Page, folder: Path, tmp_path: Path) -> None:
     opened(page, folder)
     page.screenshot(tmp_path / "narrow.png", 320, 800)
@@ -292,6 +297,7 @@ def test_the_page_asks_for_nothing_and_fits_a_narrow_window(page: Page, folder: 
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", html) and "{{" not in html.partition("<script")[0]
 
 
+@pytest.mark.slow
 def test_a_page_of_one_s_own_loads_the_module_from_a_server(page: Page, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "own.html").write_text("<!doctype html><title>own</title>")
@@ -308,6 +314,7 @@ def test_a_page_of_one_s_own_loads_the_module_from_a_server(page: Page, folder: 
     assert failed.endswith("/none/input.json: 404 File not found")
 
 
+@pytest.mark.slow
 def test_a_page_whose_module_is_damaged_says_so(page: Page, folder: Path, tmp_path: Path) -> None:
     text = (folder / "index.html").read_text()
     (tmp_path / "index.html").write_text(text.replace('"module": "AGFzbQ', '"module": "AGFzbA'))
@@ -316,6 +323,7 @@ def test_a_page_whose_module_is_damaged_says_so(page: Page, folder: Path, tmp_pa
     assert said.startswith("The model cannot be started: ")
 
 
+@pytest.mark.slow
 def test_features_instead_of_images(tmp_path: Path, page: Page) -> None:
     """No drop zone, and samples by name."""
     from stages.dataset import Contract
