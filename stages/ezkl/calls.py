@@ -111,7 +111,11 @@ class Ezkl:
             seconds = time.monotonic() - started
             # written whole before the process ends, so what happened at its end does not matter
             if answer.exists():
-                return _read(json.loads(answer.read_text(encoding="utf-8")), seconds, what)
+                said = json.loads(answer.read_text(encoding="utf-8"))
+                # a bound below what the library itself takes shows when it is loaded
+                if self._memory and said.get("kind") in ("ImportError", "MemoryError"):
+                    raise self._lacks_memory(what)
+                return _read(said, seconds, what)
             raise self._ended(what, ended, process.returncode, tail, limit, idle)
 
     def _start(
@@ -165,15 +169,18 @@ class Ezkl:
         last = next((line for line in lines if "memory allocation" in line), lines[-1] if lines else "")
         said = f": {last.strip()}" if last else ""
         if "memory allocation" in last and self._memory:
-            return EzklError(
-                f"{what} needs more than the {self._memory / GIB:.1f} GiB of memory it may use",
-                "raise the memory limit, or set calibrate.max_logrows lower",
-                "memory",
-            )
+            return self._lacks_memory(what)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         lack = code == -signal.SIGKILL
         remedy = "most likely the machine ran out of memory: set calibrate.max_logrows lower" if lack else "see the log"
         return EzklError(f"{what} {how}{said}", remedy, "killed", last)
+
+    def _lacks_memory(self, what: str) -> EzklError:
+        return EzklError(
+            f"{what} needs more than the {(self._memory or 0) / GIB:.2g} GiB of memory it may use",
+            "raise the memory limit, or set calibrate.max_logrows lower",
+            "memory",
+        )
 
 
 def _log(stream: IO[str], tail: collections.deque[str], log: IO[str]) -> None:
