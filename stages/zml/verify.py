@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import activations, dataset, hops, layer_names, onnx_files
+from stages import activations, hops, layer_names, onnx_files
 from stages.base import Inputs, Metrics, RepositoryPath, Stage, StageError, progress
 from stages.onnx_form import OnnxForm
 from stages.verify import CONFUSION, VerifyParams, verify
@@ -72,6 +72,8 @@ def run(params: ZmlVerifyParams, inputs: Inputs, out: Path) -> Metrics:
 
 def _steps(params: ZmlVerifyParams, inputs: Inputs, program: Path) -> list[hops.Step]:
     """The Zig as the last form of the model."""
+    from stages import dataset
+
     simplified = onnx_files.read_model(inputs["simplify"] / "model.onnx", "the float model")
     graph = OnnxForm(simplified, params.resources.cpu, "the float model")
     contract, emitted = dataset.read_contract(inputs["data"]), dataset.read_contract(inputs["emit"])

@@ -199,7 +199,7 @@ def test_node_refuses_wrong_arrays(folder: Path) -> None:
         "InputError: the input is null; it must be a Float32Array",
         f"InputError: the input has 65 values; {needs}",
         f"InputError: the input has 0 values; {needs}",
-        "InputError: the input holds NaN at 3",
+        "InputError: the input holds NaN, first at 3",
         "InputError: the tensor is Number; it must be base64 text",
     ]
 
