@@ -5,9 +5,9 @@
 Emits Giza's MLP (196-10-10, 14x14 images) and LeNet-5 (28x28) in FP16x16, compiles both with StarkWare's compilers,
 runs random images on the project's VM, and compares every output with the mirror in integers. The weights are random,
 as PyTorch initialises a layer: steps depend on a network's shape, and only through how many sums fit into one felt on
-its weights. Steps are shown for each layer, with those for each multiply-accumulate; the MLP is run on both VMs in
-turns, and the fastest of the repeats is shown. It runs in the `cairo` environment, which it builds if need be. With
---json the last line is one JSON object.
+its weights. Steps and memory cells are shown for each layer, with the steps for each multiply-accumulate; the MLP is
+run on both VMs in turns, and the fastest of the repeats is shown. It runs in the `cairo` environment, which it builds
+if need be. With --json the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,16 +190,16 @@ def multiplications(network: Network, program: Any) -> list[int]:
     return [count * math.prod(shape[1:]) for count, shape in zip(outputs, shapes, strict=True)]
 
 
-def print_layers(steps: dict[str, int], products: Sequence[int]) -> float:
+def print_layers(costs: Mapping[str, tuple[int, int]], products: Sequence[int]) -> float:
     """The table of layers; all steps over all multiply-accumulates. The layers with weights are those of `products`."""
     left = list(products)
-    rows = [(name, count, left.pop(0) if is_weighted(name) else 0) for name, count in steps.items()]
+    rows = [(name, *cost, left.pop(0) if is_weighted(name) else 0) for name, cost in costs.items()]
     assert not left, "a layer with weights is not in the profile"
-    total = sum(steps.values())
-    rows.append(("all", total, sum(products)))
-    print(f"{'layer':<24} {'steps':>9} {'products':>9} {'steps each':>10}")
-    for name, count, macs in rows:
-        print(f"{name:<24} {count:>9} {macs or '':>9} {f'{count / macs:.2f}' if macs else '':>10}")
+    total, cells = (sum(column) for column in zip(*costs.values(), strict=True))
+    rows.append(("all", total, cells, sum(products)))
+    print(f"{'layer':<24} {'steps':>9} {'cells':>9} {'products':>9} {'steps each':>10}")
+    for name, steps, new, macs in rows:
+        print(f"{name:<24} {steps:>9} {new:>9} {macs or '':>9} {f'{steps / macs:.2f}' if macs else '':>10}")
     return total / sum(products)
 
 

@@ -82,6 +82,7 @@ def run_each(
                 range_checks=outcome.range_checks,
                 bitwise=outcome.bitwise,
                 steps_at=outcome.steps_at,
+                cells_at=outcome.cells_at,
             )
         )
     return executions

@@ -1,25 +1,42 @@
-"""What each layer costs: the steps of its function and of all that this calls."""
+"""What each layer costs: the steps of its function and of all that this calls, and the memory cells they write."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from stages.cairo.casm import Casm, call_sites
-from stages.cairo.execution import Execution
+from stages.cairo.execution import Execution, by_function
 
 FUNCTIONS = "inference::functions::"
 OTHER = "calling"
 """everything outside the layers: the contract around the program, and passing data on"""
 
 
-def by_layer(casm: Casm, execution: Execution) -> dict[str, int]:
-    """Layer -> steps, in running order; together they are all steps.
+class Cost(NamedTuple):
+    """Of one layer, in one run."""
 
-    A function that several layers call (an exponential, say) costs each the mean of its steps a call.
+    steps: int
+    cells: int
+    """memory cells first written by its instructions, as `Execution.cells_at` says"""
+
+
+def by_layer(casm: Casm, execution: Execution) -> dict[str, Cost]:
+    """Layer -> cost, in running order; together all steps, and all cells but those that stand before the run.
+
+    A function that several layers call (an exponential, say) costs each the mean of what it costs a call.
     """
-    own = execution.steps_by_function(casm.functions)
+    steps, cells = (_shares(casm, execution, counts) for counts in (execution.steps_at, execution.cells_at))
+    return {layer: Cost(steps[layer], cells[layer]) for layer in steps}
+
+
+def _shares(casm: Casm, execution: Execution, counts: Mapping[int, int]) -> dict[str, int]:
+    """Layer -> what was counted, by program counter, in its function and all that this calls."""
+    run = by_function(execution.steps_at, casm.functions)
+    own = by_function(counts, casm.functions)
     starts = sorted(casm.functions)
-    calls: dict[str, Counter[str]] = {name: Counter() for name in own}
+    calls: dict[str, Counter[str]] = {name: Counter() for name in run}
     times = Counter({casm.functions[casm.entry_point]: 1})
     for pc, target in call_sites(casm.bytecode):
         count = execution.steps_at.get(pc, 0)
@@ -30,21 +47,21 @@ def by_layer(casm: Casm, execution: Execution) -> dict[str, int]:
     costs: dict[str, float] = {}
 
     def cost(name: str) -> float:
-        """Mean steps of one call, all that it calls included."""
+        """Mean of one call, all that it calls included."""
         if name not in costs:
-            # a function that calls itself is a loop of Cairo: all its steps belong to its first call
+            # a function that calls itself is a loop of Cairo: all that it costs belongs to its first call
             inner = times[name] - calls[name][name]
             below = sum(count * cost(called) for called, count in calls[name].items() if called != name)
-            costs[name] = (own[name] + below) / max(inner, 1)
+            costs[name] = (own.get(name, 0) + below) / max(inner, 1)
         return costs[name]
 
     layers = {
         name.removeprefix(FUNCTIONS): round(cost(name) * times[name])
         for name in (casm.functions[start] for start in starts)
-        if name in own and name.startswith(FUNCTIONS) and _is_layer(name, calls)
+        if name in run and name.startswith(FUNCTIONS) and _is_layer(name, calls)
     }
     layers = {name: layers[name] for name in sorted(layers, key=_order)}
-    return {**layers, OTHER: execution.steps - sum(layers.values())}
+    return {**layers, OTHER: sum(counts.values()) - sum(layers.values())}
 
 
 def _is_layer(name: str, calls: dict[str, Counter[str]]) -> bool:

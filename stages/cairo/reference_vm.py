@@ -37,19 +37,22 @@ def run(casm: Casm, calldata: Sequence[int]) -> Execution:
         range_checks=used.get("range_check", 0),
         bitwise=used.get("bitwise", 0) // 5,  # cells of one use
         steps_at=dict(trace),
+        cells_at=runner.cells_at,
     )
 
 
 def call(casm: Casm, calldata: Sequence[int], most_steps: int | None = None) -> Any:
-    """Call the entry point with felts: StarkWare's runner after the run, with its registers, trace and memory."""
+    """Call the entry point with felts: StarkWare's runner after the run, with its registers, trace and memory.
+
+    Its `cells_at` is counted here, as `Execution.cells_at` says.
+    """
     _mend_dataclasses()
-    from starkware.cairo.common.cairo_function_runner import CairoFunctionRunner
     from starkware.cairo.lang.vm.utils import RunResources
 
     unknown = set(casm.builtins) - set(BUILTINS)
     if unknown:
         raise StageError(f"the program needs the builtin {min(unknown)}", "this is a fault of the cairo target")
-    runner = CairoFunctionRunner(program=_program(casm), layout="starknet")
+    runner = _counting_runner()(program=_program(casm), layout="starknet")
     system = runner.segments.add()
     costs = runner.segments.gen_arg([0] * 5)
     # after the program a `ret`, and the pointer to the costs of builtins, where the compiled code looks for it
@@ -78,6 +81,24 @@ def panic_text(felt: int) -> str:
     """A panic's felt as the short string it is, or as a number."""
     text = felt.to_bytes(32, "big").lstrip(b"\0")
     return text.decode() if text and all(32 <= byte < 127 for byte in text) else str(felt)
+
+
+def _counting_runner() -> Any:
+    from starkware.cairo.common.cairo_function_runner import CairoFunctionRunner
+
+    class CountingRunner(CairoFunctionRunner):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.cells_at: dict[int, int] = {}
+
+        def vm_step(self) -> None:
+            pc, before = self.vm.run_context.pc.offset, len(self.vm_memory.data)
+            super().vm_step()
+            written = len(self.vm_memory.data) - before
+            if written:
+                self.cells_at[pc] = self.cells_at.get(pc, 0) + written
+
+    return CountingRunner
 
 
 def _program(casm: Casm) -> Any:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-STEPS = Plot("steps_by_layer.csv", x="layer", y=("steps",), template="bar_horizontal", title="VM steps by layer")
+COSTS = Plot("cost_by_layer.csv", x="layer", y=("steps",), template="bar_horizontal", title="VM steps by layer")
 
 
 class CairoVerifyParams(VerifyParams):
@@ -39,7 +39,7 @@ class CairoVerifyParams(VerifyParams):
 
 
 def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
-    """emit/, the models before it and the test split -> metrics, steps_by_layer.csv and what `stages.verify` writes.
+    """emit/, the models before it and the test split -> metrics, cost_by_layer.csv and what `stages.verify` writes.
 
     Raises StageError if the workspace does not compile or panics, naming the first output that differs from the mirror,
     and for every limit that is missed.
@@ -58,7 +58,7 @@ def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     executions = _execute(params, casm, vm, folder, made, stored)
     dearest = max(executions, key=lambda one: one.steps)
     layers = profile.by_layer(casm, dearest)
-    _write(layers, out / STEPS.file)
+    _write(layers, out / COSTS.file)
     predict = _predictor(folder, made)
     steps = [hops.Step("quantized", MirrorForm(made), "int8")]
     metrics: dict[str, Any] = verify(params, inputs, out, predict, ARTIFACT, steps)
@@ -71,7 +71,8 @@ def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
         "bitwise": dearest.bitwise,
         "bytecode_felts": casm.bytecode_felts,
         "sierra_felts": casm.sierra_felts,
-        "steps_by_layer": layers,
+        "steps_by_layer": {layer: cost.steps for layer, cost in layers.items()},
+        "cells_by_layer": {layer: cost.cells for layer, cost in layers.items()},
     }
     if params.max_steps is not None and dearest.steps > params.max_steps:
         raise StageError(
@@ -119,16 +120,16 @@ def _predictor(folder: emitted_folder.Emitted, made: program.Program) -> Callabl
     return predict
 
 
-def _write(layers: dict[str, int], path: Path) -> None:
+def _write(layers: dict[str, profile.Cost], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("layer", "steps"))
-        rows.writerows(layers.items())
+        rows.writerow(("layer", *profile.Cost._fields))
+        rows.writerows((layer, *cost) for layer, cost in layers.items())
 
 
 STAGE = Stage(
     params=CairoVerifyParams,
     inputs=("emit", "quantize", "simplify", "export", "data"),
     run=run,
-    plots=(CONFUSION, hops.ERRORS, STEPS),
+    plots=(CONFUSION, hops.ERRORS, COSTS),
 )

@@ -56,6 +56,7 @@ class Finished:
     bitwise: int
     result: tuple[int, ...]
     steps_at: dict[int, int]
+    cells_at: dict[int, int]
     memory: tuple[dict[int, int | Pointer], ...]
     """of each segment the values by offset; empty if the memory was not asked for"""
 
@@ -99,7 +100,7 @@ def _failure(reader: _Reader) -> Failure:
 def _finished(reader: _Reader, casm: Casm, want_memory: bool) -> Finished:
     panicked, steps, cells, range_checks, bitwise = (reader.number() for _ in range(5))
     result = tuple(value for _, value in sorted(reader.values().items()) if isinstance(value, int))
-    counts = reader.numbers(len(casm.bytecode) + WORDS_AFTER)
+    steps_at, cells_at = (reader.counts(len(casm.bytecode) + WORDS_AFTER) for _ in range(2))
     return Finished(
         panicked=bool(panicked),
         steps=steps,
@@ -107,7 +108,8 @@ def _finished(reader: _Reader, casm: Casm, want_memory: bool) -> Finished:
         range_checks=range_checks,
         bitwise=bitwise,
         result=result,
-        steps_at={pc: times for pc, times in enumerate(counts) if times},
+        steps_at=steps_at,
+        cells_at=cells_at,
         memory=tuple(reader.values() for _ in range(reader.number())) if want_memory else (),
     )
 
@@ -128,6 +130,10 @@ class _Reader:
 
     def number(self) -> int:
         return self.numbers(1)[0]
+
+    def counts(self, size: int) -> dict[int, int]:
+        """What was counted at each program counter, where it is not 0."""
+        return {pc: count for pc, count in enumerate(self.numbers(size)) if count}
 
     def values(self) -> dict[int, int | Pointer]:
         """The values of a segment that were written, by offset."""

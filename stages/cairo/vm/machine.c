@@ -20,8 +20,10 @@ void machine_start(machine *m, const program *p) {
     uint64_t words = p->words + WORDS_AFTER;
     m->decoded = calloc(words, sizeof *m->decoded);
     m->steps_at = calloc(words, sizeof *m->steps_at);
+    m->cells_at = calloc(words, sizeof *m->cells_at);
     m->first_hint = calloc(words + 1, sizeof *m->first_hint);
-    if (m->decoded == NULL || m->steps_at == NULL || m->first_hint == NULL) must_realloc(NULL, SIZE_MAX, 1);
+    if (m->decoded == NULL || m->steps_at == NULL || m->cells_at == NULL || m->first_hint == NULL)
+        must_realloc(NULL, SIZE_MAX, 1);
     for (uint64_t i = 0; i < p->hint_count; i++) m->first_hint[p->hints[i].pc + 1]++;
     for (uint64_t pc = 0; pc < words; pc++) m->first_hint[pc + 1] += m->first_hint[pc];
     new_segment(m); /* PROGRAM_SEGMENT */
@@ -32,6 +34,7 @@ void machine_free(machine *m) {
     memory_free(&m->memory);
     free(m->decoded);
     free(m->steps_at);
+    free(m->cells_at);
     free(m->first_hint);
 }
 
@@ -134,6 +137,7 @@ static void update_registers(machine *m, const instruction *in, value dst, value
 /* One instruction with its hints. The order in which unknown operands are deduced is StarkWare's. */
 static void step(machine *m) {
     if (m->pc >= m->program->words + WORDS_AFTER) fail("the program counter leaves the program");
+    uint64_t written = m->memory.written;
     for (uint64_t i = m->first_hint[m->pc]; i < m->first_hint[m->pc + 1]; i++) hint_run(m, &m->program->hints[i]);
     if (m->decoded[m->pc].size == 0)
         m->decoded[m->pc] = instruction_of(memory_need(&m->memory, PROGRAM_SEGMENT, m->pc));
@@ -171,6 +175,7 @@ static void step(machine *m) {
     if (in->op == CALL && !(felt_equal(op0.v, next) && felt_equal(dst.v, frame)))
         fail("a call finds %s and %s where it keeps the way back", value_text(op0.v), value_text(dst.v));
     m->steps_at[m->pc]++;
+    m->cells_at[m->pc] += m->memory.written - written;
     m->steps++;
     update_registers(m, in, dst.v, op1.v, result);
 }

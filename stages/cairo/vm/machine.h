@@ -38,6 +38,7 @@ typedef struct machine {
     instruction *decoded;         /* by pc */
     uint64_t *first_hint;         /* by pc, an index into the program's hints; one more at the end */
     uint64_t *steps_at;           /* by pc */
+    uint64_t *cells_at;           /* by pc, the cells first written there, by hints and builtins too */
     uint64_t uses[BUILTIN_KINDS]; /* of each builtin, by builtin_kind */
     uint64_t result_segment, result_start, result_end;
     bool panicked;

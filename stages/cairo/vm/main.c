@@ -4,8 +4,8 @@
    point, number of builtins and each one, gas, most steps, whether the memory is wanted, number of hints and each hint,
    number of inputs, and for each input its size and felts. Out, for each input: whether it ran; if not, the program
    counter, the steps, and the reason as a size and bytes; else whether it panicked, the steps, the cells written, the
-   uses of each builtin, the result's size and felts, how often each program counter was reached, and, if wanted, the
-   number of segments and for each its size and values. */
+   uses of each builtin, the result's size and felts, how often each program counter was reached, how many cells were
+   first written there, and, if wanted, the number of segments and for each its size and values. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +113,7 @@ static void write_run(const machine *m, bool want_memory) {
     write_number(m->result_end - m->result_start);
     for (uint64_t i = m->result_start; i < m->result_end; i++) write_value(memory_get(&m->memory, m->result_segment, i));
     for (uint64_t pc = 0; pc < m->program->words + WORDS_AFTER; pc++) write_number(m->steps_at[pc]);
+    for (uint64_t pc = 0; pc < m->program->words + WORDS_AFTER; pc++) write_number(m->cells_at[pc]);
     if (want_memory) write_memory(&m->memory);
 }
 

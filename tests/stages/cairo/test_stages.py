@@ -66,12 +66,20 @@ def test_the_emitted_workspace_computes_what_the_float_model_does(whole: tuple[P
     assert metrics["vm_samples"] == 3
     assert sum(metrics["steps_by_layer"].values()) == metrics["steps"]
     assert {"conv_1", "max_pool_2", "gemm_3"} < set(metrics["steps_by_layer"])
+    assert list(metrics["cells_by_layer"]) == list(metrics["steps_by_layer"])
+    assert min(metrics["cells_by_layer"].values()) > 0
+    standing = metrics["memory_cells"] - sum(metrics["cells_by_layer"].values())
+    # after the program two words, behind one of them five costs; pointers of two builtins, gas, system, an array's
+    # two ends, the way back; and the input
+    assert standing == metrics["bytecode_felts"] + 2 + 5 + 2 + 4 + 2 + 64
     assert metrics["bytecode_felts"] > 1000 < metrics["memory_cells"]
     report = json.loads((root / "verify" / "parity.json").read_text())
     layers = {layer["tensor"] for hop in report["hops"] if hop["to"] == "quantized" for layer in hop["layers"]}
     assert {"features", "pooled", "scores"} <= layers
-    rows = (root / "verify" / "steps_by_layer.csv").read_text().splitlines()
-    assert rows[0] == "layer,steps"
+    rows = (root / "verify" / "cost_by_layer.csv").read_text().splitlines()
+    assert rows[0] == "layer,steps,cells"
+    names = metrics["steps_by_layer"]
+    assert rows[1:] == [f"{name},{metrics['steps_by_layer'][name]},{metrics['cells_by_layer'][name]}" for name in names]
 
 
 def test_the_workspace_has_the_layout_of_gizas(whole: tuple[Path, dict[str, Any]]) -> None:

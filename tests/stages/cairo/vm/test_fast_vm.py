@@ -14,7 +14,7 @@ import pytest
 from stages.base import StageError
 from stages.cairo import fast_vm, reference_vm, toolchain
 from stages.cairo.casm import PRIME, Casm
-from stages.cairo.vm_protocol import Failure, Finished
+from stages.cairo.vm_protocol import WORDS_AFTER, Failure, Finished
 from tests.stages.cairo.vm import programs
 
 SOURCE = Path(__file__).resolve().parents[4] / "stages" / "cairo" / "vm"
@@ -65,11 +65,25 @@ def compare(casm: Casm, ours: Finished, theirs: Any) -> None:
     assert len(ours.memory) == len(segments)
     assert ours.memory_cells == len(expected)
     assert ours.steps == theirs.vm.current_step
+    assert ours.cells_at == theirs.cells_at
     *ends, _, _, failed, start, end = theirs.get_return_values(len(casm.builtins) + 5)
     used = {name: end - base for name, base, end in zip(casm.builtins, bases, ends, strict=True)}
     assert (ours.range_checks, 5 * ours.bitwise) == (used["range_check"], used["bitwise"])
     assert ours.panicked == bool(failed)
     assert ours.result == tuple(theirs.vm_memory[start + index] for index in range(end - start))
+
+
+@pytest.mark.parametrize("data", [[], [1, 2, 3]])
+def test_cells_belong_to_instructions_or_stand_before_the_run(
+    vm: Path, compiled: tuple[Casm, list[str]], data: list[int]
+) -> None:
+    casm, names = compiled
+    calldata = [names.index("sums in a loop"), *data]
+    execution = fast_vm.run(vm, casm, calldata)
+    costs_of_builtins, gas_system_and_data, way_back = 5, 4, 2
+    standing = len(casm.bytecode) + WORDS_AFTER + costs_of_builtins + len(calldata)
+    standing += len(casm.builtins) + gas_system_and_data + way_back
+    assert sum(execution.cells_at.values()) == execution.memory_cells - standing
 
 
 CASES = [
@@ -130,6 +144,7 @@ def test_executions_are_the_same_objects_and_runs_do_not_disturb_each_other(
     found = fast_vm.run_each(vm, casm, inputs)
     assert found == [reference_vm.run(casm, data) for data in inputs]
     assert sum(found[0].steps_at.values()) == found[0].steps
+    assert found[0].cells_at
     assert found[0] == found[2] != found[1]
 
 
@@ -216,6 +231,28 @@ JUMP = 0x10780017FFF7FFF  # jmp rel, by the immediate that follows
 RETURN = 0x208B7FFF7FFF7FFE
 ALLOCATE = {0: [{"AllocSegment": {"dst": {"register": "AP", "offset": -1}}}]}
 PYTHONIC = {0: ["memory[ap - 1] = segments.add()"]}
+
+WRITE_X, WRITE_Y = 0x400280007FF97FFF, 0x400280017FF97FFF  # [ap - 1] = [[fp - 7]], and the cell after it
+READ_AND = 0x480280027FF98000  # [ap] = [[fp - 7] + 2], ap++
+IS = 0x400680017FFF7FFF  # [ap - 1] = the immediate that follows
+NEXT_USE = 0x482680017FF98000  # [ap] = [fp - 7] + the immediate that follows, ap++
+GAS, SYSTEM, START, END = (
+    0x480A00007FFF8000 | (0x8000 - below) << 32 for below in (6, 5, 4, 3)
+)  # [ap] = [fp - below], ap++
+
+
+def test_a_cell_belongs_to_the_instruction_that_first_writes_it(vm: Path) -> None:
+    words = [CONSTANT, 12, WRITE_X, CONSTANT, 10, WRITE_Y, READ_AND, IS, 12 & 10]
+    words += [NEXT_USE, 5, GAS, SYSTEM, CONSTANT, 0, START, END, RETURN]
+    allocate = {15: [{"AllocSegment": {"dst": {"register": "AP", "offset": 5}}}]}
+    casm = Casm(tuple(words), allocate, {15: ["memory[ap + 5] = segments.add()"]}, 0, ("bitwise",), {0: "f"}, 0)
+    (ours,) = fast_vm.outcomes(vm, casm, [[]])
+    assert isinstance(ours, Finished), ours
+    by_one = dict.fromkeys((0, 2, 3, 5, 9, 11, 12, 13, 16), 1)
+    and_of_two_cells, allocation = {6: 2}, {15: 2}  # deduced by the builtin, and written by the hint
+    assert ours.cells_at == by_one | and_of_two_cells | allocation
+    assert ours.cells_at == reference_vm.call(casm, []).cells_at
+
 
 FAULTS = [
     ([CONSTANT, 2**128, RANGE_CHECK], {}, "range check 0 is for 0x.*, which is not below 2.128"),
