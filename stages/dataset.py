@@ -45,15 +45,17 @@ class Contract:
         std = np.asarray(self.std, np.float32).reshape(per_channel)
         return (stored.astype(np.float32) / np.float32(self.divisor) - mean) / std
 
-    def stored(self, normalised: NDArray[np.float32]) -> NDArray[Any]:
-        """What `normalise` made of stored samples (N, *shape), back as they are stored; exact for uint8."""
+    def denormalised(self, normalised: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The values `normalise` made of stored samples (N, *shape), rounded if integers are stored, but not cut."""
         per_channel = (-1,) + (1,) * (len(self.shape) - 1)
         mean = np.asarray(self.mean, np.float64).reshape(per_channel)
         std = np.asarray(self.std, np.float64).reshape(per_channel)
-        values = (normalised.astype(np.float64) * std + mean) * self.divisor
-        if np.dtype(self.stored_dtype).kind in "iu":
-            values = np.round(values)
-        stored: NDArray[Any] = values.astype(self.stored_dtype)
+        values: NDArray[np.float64] = (normalised.astype(np.float64) * std + mean) * self.divisor
+        return np.round(values) if np.dtype(self.stored_dtype).kind in "iu" else values
+
+    def stored(self, normalised: NDArray[np.float32]) -> NDArray[Any]:
+        """What `normalise` made of stored samples (N, *shape), back as they are stored; exact for uint8."""
+        stored: NDArray[Any] = self.denormalised(normalised).astype(self.stored_dtype)
         return stored
 
     def write(self, directory: Path) -> None:

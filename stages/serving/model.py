@@ -82,15 +82,7 @@ class ServedModel:
             return stored if self.takes == "stored" else self.contract.normalise(stored)
         if self.takes == "normalised":
             return samples
-        return self._storable(self._denormalise(samples), samples)
-
-    def _denormalise(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-        import numpy as np
-
-        per_channel = (-1,) + (1,) * (len(self.contract.shape) - 1)
-        mean, std = (np.reshape(numbers, per_channel) for numbers in (self.contract.mean, self.contract.std))
-        values: NDArray[np.float64] = (samples.astype(np.float64) * std + mean) * self.contract.divisor
-        return values if np.dtype(self.contract.stored_dtype).kind == "f" else np.round(values)
+        return self._storable(self.contract.denormalised(samples), samples)
 
     def _storable(self, values: NDArray[Any], sent: NDArray[np.float32]) -> NDArray[Any]:
         """The values in the stored dtype; a cast would wrap what does not fit."""
