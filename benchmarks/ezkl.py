@@ -7,7 +7,7 @@ turn, with as many threads as the machine has cores. The tutorial leaves the sca
 rows to EZKL's calibration for `resources`; Recast's are those the recipe was calibrated to. Time is that of the call
 (and its processor time, for machines on which something else runs), memory the most its process held, the error the
 largest of a score on 100 test images, against onnxruntime.
-LeNet takes about eight minutes and 5 GB of memory; --small leaves it out.
+LeNet takes about five minutes and 5 GB of memory; --small leaves it out.
 """
 
 from __future__ import annotations

@@ -123,6 +123,11 @@ def _networks(
     if params.convolutions == "terms" or unchecked or (params.convolutions is None and params.optimize is None):
         return networks
     changed, count = with_products(onnx_files.read_model(reference))
+    if params.convolutions == "products" and not count:
+        raise StageError(
+            "the network has no convolution that can be a product: with constant kernels and without groups",
+            "drop calibrate.convolutions",
+        )
     if count:
         networks["products"] = scratch / "products.onnx"
         onnx_files.write_model(changed, networks["products"])

@@ -61,21 +61,20 @@ def predict(settings: Settings, logrows: int | None = None) -> Cost:
     # polynomials of 2^k coefficients in the key, each in the forms the prover keeps; from three columns on, the
     # degree of the gates makes them longer
     block = 10 + 38 * wide if wide <= 2 else 65 * wide
-    polynomials = (
-        45 + block * blocks + lookups * (12 + (1 + 5 * wide) * blocks) + products * (44 * wide + 38 * products)
-    )
-    key = polynomials * FIELD_BYTES * 2**k
-    prove = 24 * key / 1e9 + 0.4
+    of_model = 45 + block * blocks + lookups * (12 + (1 + 5 * wide) * blocks)
+    of_products = products * (44 * wide + 38 * products)
+    key = (of_model + of_products) * FIELD_BYTES * 2**k
+    prove = 17 * key / 1e9 * (1 + of_model / 800) + 0.5
     return Cost(
         logrows=k,
         rows=settings.rows,
         blocks=blocks,
-        polynomials=polynomials,
+        polynomials=of_model + of_products,
         key=key,
         memory=int(2.45 * key) + 30 * 2**20,
         setup=0.75 * prove,
         prove=prove,
-        code=700 + 94 * polynomials,
+        code=700 + 94 * of_model + 110 * of_products,
     )
 
 

@@ -153,3 +153,11 @@ def test_products_that_are_checked_term_by_term_are_refused(tmp_path: Path) -> N
     with pytest.raises(StageError, match=r"quantize\.disable_freivalds has them checked term by term"):
         work.run(calibrate.STAGE, "calibrate", convolutions="products")
     assert work.run(calibrate.STAGE, "unset")["convolutions"] == "terms"
+
+
+def test_products_of_a_network_without_convolutions_are_refused(tmp_path: Path) -> None:
+    work = circuits.workplace(tmp_path / "mlp", circuits.mlp())
+    work.run(quantize.STAGE, "quantize")
+    with pytest.raises(StageError, match="no convolution that can be a product") as caught:
+        work.run(calibrate.STAGE, "calibrate", convolutions="products")
+    assert caught.value.remedy == "drop calibrate.convolutions"
