@@ -56,6 +56,9 @@ def predict(settings: Settings, logrows: int | None = None) -> Cost:
     lookups = len(settings.raw["required_lookups"])
     # polynomials of 2^k coefficients in the key, each in the forms the prover keeps
     polynomials = 45 + 86 * blocks + lookups * (15 + 11 * blocks)
+    code = 700 + 94 * polynomials
+    if settings.hash_rows:  # the columns and constants of Poseidon
+        polynomials, code = polynomials + 183, code + 4900
     key = polynomials * FIELD_BYTES * 2**k
     prove = 66 * key / 1e9 * (1 + polynomials / 1500) + 0.5
     return Cost(
@@ -66,14 +69,14 @@ def predict(settings: Settings, logrows: int | None = None) -> Cost:
         memory=int(2.45 * key) + 30 * 2**20,
         setup=0.6 * prove,
         prove=prove,
-        code=700 + 94 * polynomials,
+        code=code,
     )
 
 
 def possible_logrows(settings: Settings) -> range:
-    """Every k from the least that the tables allow to that at which the model is one block."""
+    """Every k from the least that the tables and the hashes allow to that at which the model is one block."""
     least = LEAST_LOGROWS
-    while 2**least - BLINDING_ROWS < settings.largest_table:
+    while 2**least - BLINDING_ROWS < max(settings.largest_table, settings.hash_rows):
         least += 1
     most = least
     while predict(settings, most).blocks > 1 and most < MOST_LOGROWS:

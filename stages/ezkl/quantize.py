@@ -6,9 +6,9 @@ Deterministic: the settings are made canonical (`stages.ezkl.settings`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, progress
@@ -17,7 +17,17 @@ from stages.ezkl.calls import Ezkl, EzklError
 from stages.ezkl.local_store import local_store
 from stages.ezkl.network import one_sample
 
-Visibility = Literal["private", "public", "fixed", "hashed"]
+Visibility = Literal["private", "public", "hashed", "polycommit"]
+WeightVisibility = Literal["private", "fixed", "hashed", "polycommit"]
+REFUSED = {
+    "fixed": "a circuit with a fixed input or output would hold for that one alone: choose private, public, hashed or "
+    "polycommit",
+    "public": "EZKL has no public weights: choose fixed, which makes them part of the circuit",
+    "hashed/public": "write it as hashed",
+    "hashed/private": "EZKL 23.0.5 computes no such input, makes no keys for such weights, and publishes the hash of "
+    "such scores all the same: choose hashed, or private",
+}
+"""what EZKL's words stand for that a recipe cannot have, and what to choose"""
 
 
 class QuantizeParams(Params):
@@ -25,7 +35,7 @@ class QuantizeParams(Params):
 
     input_visibility: Visibility = Field(default="private", description="who sees the input")
     output_visibility: Visibility = Field(default="public", description="who sees the scores")
-    param_visibility: Literal["private", "fixed", "hashed"] = Field(
+    param_visibility: WeightVisibility = Field(
         default="fixed", description="fixed: the weights are part of the circuit"
     )
     input_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of inputs")
@@ -45,6 +55,16 @@ class QuantizeParams(Params):
     epsilon: float = Field(default=2.220446049250313e-16, gt=0, description="added where a division by zero threatens")
     disable_freivalds: bool = Field(default=False, description="check products term by term, not at a random point")
 
+    @field_validator("input_visibility", "output_visibility", "param_visibility", mode="before")
+    @classmethod
+    def _possible(cls, word: object, info: ValidationInfo) -> object:
+        allowed = get_args(WeightVisibility if info.field_name == "param_visibility" else Visibility)
+        # "hashed/private/0" names the input that the hash would be
+        known = "hashed/private" if isinstance(word, str) and word.startswith("hashed/private") else str(word)
+        if word not in allowed and known in REFUSED:
+            raise ValueError(REFUSED[known])
+        return word
+
     @model_validator(mode="after")
     def _consistent(self) -> QuantizeParams:
         if (self.decomp_base is None) != (self.decomp_legs is None):
@@ -52,8 +72,10 @@ class QuantizeParams(Params):
         if self.lookup_range[0] >= self.lookup_range[1]:
             raise ValueError("lookup_range is [lowest, highest]")
         shown = (self.input_visibility, self.output_visibility, self.param_visibility)
-        if not {"public", "hashed"} & set(shown):
-            raise ValueError("nothing is public or hashed, so a proof would say nothing: set one visibility to public")
+        if not {"public", "hashed", "polycommit"} & set(shown):
+            raise ValueError(
+                "nothing is public, hashed or polycommit, so a proof would say nothing: set one visibility to public"
+            )
         return self
 
     @property

@@ -52,6 +52,22 @@ def with_sigmoid() -> Any:
     )
 
 
+def pooled(factor: float = 2.0) -> Any:
+    """AveragePool, Flatten and Gemm: the mean of each quadrant, times `factor`; few enough weights to hash."""
+    import onnx
+
+    node = onnx.helper.make_node
+    return model(
+        [
+            node("AveragePool", ["image"], ["means"], "pool", kernel_shape=[4, 4], strides=[4, 4]),
+            node("Flatten", ["means"], ["flat"], "flatten", axis=1),
+            node("Gemm", ["flat", "weight", "bias"], ["scores"], "head", transB=1),
+        ],
+        [initializer("weight", factor * np.eye(4)), initializer("bias", np.full(4, 0.5))],
+        opset=OPSET,
+    )
+
+
 def quadrants() -> np.ndarray[Any, Any]:
     """(4, 64): row i picks the pixels of quadrant i."""
     rows = np.zeros((4, 8, 8))
