@@ -19,7 +19,7 @@ from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 from stages.ezkl import cost, settings
 from stages.ezkl.calls import Call, Ezkl, EzklError
-from stages.ezkl.network import forward, write_samples
+from stages.ezkl.network import forward, require_shape, write_samples
 from stages.ezkl.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
             "raise data.calibration_samples, or lower calibrate.samples and calibrate.fidelity_samples",
         )
     network = inputs["quantize"] / settings.NETWORK
+    require_shape(network, x.shape[1:])
     arguments: dict[str, Any] = json.loads((inputs["quantize"] / "run_arguments.json").read_text(encoding="utf-8"))
     search = _Search(params, arguments, network, x[: params.samples], inputs.scratch)
     chosen = search.choose()

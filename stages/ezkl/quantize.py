@@ -6,7 +6,7 @@ Deterministic: the settings are made canonical (`stages.ezkl.settings`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -19,6 +19,8 @@ from stages.ezkl.network import one_sample
 
 Visibility = Literal["private", "public", "hashed", "polycommit"]
 WeightVisibility = Literal["private", "fixed", "hashed", "polycommit"]
+Name = Annotated[str, Field(min_length=1)]
+Size = Annotated[int, Field(ge=1, strict=True)]
 REFUSED = {
     "fixed": "a circuit with a fixed input or output would hold for that one alone: choose private, public, hashed or "
     "polycommit",
@@ -37,6 +39,9 @@ class QuantizeParams(Params):
     output_visibility: Visibility = Field(default="public", description="who sees the scores")
     param_visibility: WeightVisibility = Field(
         default="fixed", description="fixed: the weights are part of the circuit"
+    )
+    variables: dict[Name, Size] = Field(
+        default={"batch_size": 1}, description="sizes of the input's axes that the model names; the batch is one sample"
     )
     input_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of inputs")
     param_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of weights")
@@ -71,6 +76,8 @@ class QuantizeParams(Params):
             raise ValueError("decomp_base and decomp_legs go together: give both or none")
         if self.lookup_range[0] >= self.lookup_range[1]:
             raise ValueError("lookup_range is [lowest, highest]")
+        if self.variables.get("batch_size", 1) != 1:
+            raise ValueError("variables: batch_size is 1, as a proof is about one sample")
         shown = (self.input_visibility, self.output_visibility, self.param_visibility)
         if not {"public", "hashed", "polycommit"} & set(shown):
             raise ValueError(
@@ -81,7 +88,8 @@ class QuantizeParams(Params):
     @property
     def run_arguments(self) -> dict[str, Any]:
         """As EZKL names them; without a decomposition where calibrate chooses it."""
-        return {name: value for name, value in self.model_dump(exclude={"resources"}).items() if value is not None}
+        given = {name: value for name, value in self.model_dump(exclude={"resources"}).items() if value is not None}
+        return {**given, "variables": sorted(({"batch_size": 1} | self.variables).items())}
 
 
 def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
@@ -93,7 +101,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
 
     licence.show_once(local_store(out), progress)
     what = "the simplified model"
-    model = one_sample(onnx_files.read_model(inputs["simplify"] / "model.onnx", what), what)
+    model = one_sample(onnx_files.read_model(inputs["simplify"] / "model.onnx", what), what, params.variables)
     onnx_files.write_model(model, out / settings.NETWORK)
     written = inputs.scratch / settings.FILE
     try:
@@ -107,7 +115,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
         kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
         raise EzklError(
             f"EZKL makes no circuit of the model ({kinds}): {error.said or error.message}",
-            "set export.opset to 12 for this target, and use operations EZKL has",
+            "set export.opset to 12 for this target, use operations EZKL has, and sizes in quantize.variables that fit",
             error.kind,
             error.said,
         ) from error

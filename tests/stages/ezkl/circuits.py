@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def with_sigmoid() -> Any:
     )
 
 
-def pooled(factor: float = 2.0) -> Any:
+def pooled(factor: float = 2.0, shape: Sequence[int | str] = ("batch", 1, 8, 8)) -> Any:
     """AveragePool, Flatten and Gemm: the mean of each quadrant, times `factor`; few enough weights to hash."""
     import onnx
 
@@ -64,7 +65,8 @@ def pooled(factor: float = 2.0) -> Any:
             node("Gemm", ["flat", "weight", "bias"], ["scores"], "head", transB=1),
         ],
         [initializer("weight", factor * np.eye(4)), initializer("bias", np.full(4, 0.5))],
-        opset=OPSET,
+        shape,
+        OPSET,
     )
 
 
