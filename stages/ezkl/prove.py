@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stages.argument_types import amount, positive
 from stages.base import StageError
 from stages.ezkl import keys, licence, proving, samples, srs
 from stages.ezkl.local_store import written_whole
@@ -24,9 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help="one sample as stored: .npz (array x), .json or an image")
     parser.add_argument("-o", "--output", metavar="PROOF", required=True, help="file the proof is written to")
     parser.add_argument("--binarise", action="store_true", help="round the input's pixels to black or white")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads to prove with (default: 2)")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="of a call of EZKL; default: generous")
-    parser.add_argument("--memory", type=float, metavar="GIB", help="memory EZKL may take; default: no limit")
+    parser.add_argument("--threads", type=positive, default=2, metavar="N", help="threads to prove with (default: 2)")
+    parser.add_argument("--timeout", type=amount, metavar="SECONDS", help="of a call of EZKL; default: generous")
+    parser.add_argument("--memory", type=amount, metavar="GIB", help="memory EZKL may take; default: no limit")
 
 
 def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
