@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Resources, Stage, StageError, progress, record_timing
 from stages.ezkl import cost, keys, readme, samples, settings, solidity, srs, statement
 from stages.ezkl.calls import Ezkl
-from stages.ezkl.local_store import local_store
+from stages.ezkl.local_store import hold, local_store
 from stages.ezkl.network import write_samples
 
 ARTIFACT = keys.VERIFICATION_KEY
@@ -104,6 +104,7 @@ def _srs(params: EmitParams, inputs: Inputs, store: Path, logrows: int, ezkl: Ez
 def _make_keys(params: EmitParams, out: Path, store: Path, record: srs.Srs, ezkl: Ezkl) -> keys.Keys:
     """vk.key in the output and the rest in the store, where it may lie already."""
     place = store / "ezkl" / keys.identity(out, record.sha256)
+    hold(place)
     made = keys.Keys(place / keys.COMPILED, place / keys.PROVING_KEY, srs.locate(record, store, ezkl))
     verification = place / keys.VERIFICATION_KEY
     if not made.compiled.exists():
