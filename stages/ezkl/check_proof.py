@@ -10,12 +10,12 @@ import argparse
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stages.base import StageError
 from stages.ezkl import keys, proof, settings, srs, statement
 from stages.ezkl.calls import Ezkl
-from stages.ezkl.local_store import sha256
+from stages.ezkl.local_store import log_of, sha256
 from stages.ezkl.settings import Settings, signed
 from stages.ezkl.statement import Statement
 from stages.verb import Artifacts, Verb
@@ -33,7 +33,8 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     assert artifacts is not None, "the verb reads emit"
     emitted = artifacts.directories["emit"]
     keys.require_circuit(emitted, f"{artifacts.recipe}/{artifacts.target}")
-    stated, insecure = checked(Path(options["proof"]), emitted, artifacts.local)
+    with log_of("check-proof", artifacts.local) as log:
+        stated, insecure = checked(Path(options["proof"]), emitted, artifacts.local, log)
     if insecure:
         print(srs.WARNING)
     circuit = settings.read(emitted / settings.FILE)
@@ -50,9 +51,9 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
         print(line)
 
 
-def checked(path: Path, emitted: Path, local: Path) -> tuple[Statement, bool]:
+def checked(path: Path, emitted: Path, local: Path, log: IO[str] | None = None) -> tuple[Statement, bool]:
     """What the proof in the file proves, and whether it is insecure; StageError if it does not hold for the weights
-    of the circuit's network.
+    of the circuit's network. What EZKL prints goes to `log`, or to standard error.
     """
     # EZKL's processes have a working directory of their own
     emitted, local = emitted.resolve(), local.resolve()
@@ -69,7 +70,7 @@ def checked(path: Path, emitted: Path, local: Path) -> tuple[Statement, bool]:
         raise StageError(f"{path.name} says insecure: {found.insecure}, and its circuit is not so", proof.REMEDY)
     with tempfile.TemporaryDirectory(prefix="recast-check-") as folder:
         place = Path(folder)
-        ezkl = Ezkl(place, threads=1)
+        ezkl = Ezkl(place, threads=1, log=log)
         proof.verify(found, circuit, key, srs.locate(record, local, ezkl), place, ezkl)
     committed = statement.read_committed(emitted, circuit)
     stated = statement.of_proof(found, circuit, committed)

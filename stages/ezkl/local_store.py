@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 STORE = Path(".recast/local")
 HALF = ".half"
@@ -40,6 +41,15 @@ def written_whole(path: Path) -> Iterator[Path]:
         half.replace(path)
     finally:
         half.unlink(missing_ok=True)
+
+
+@contextmanager
+def log_of(verb: str, store: Path) -> Iterator[IO[str]]:
+    """`.recast/logs/VERB.log`, empty: what EZKL prints does not belong on the user's terminal."""
+    path = store.parent / "logs" / f"{verb}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as log:
+        yield log
 
 
 def hold(folder: Path) -> None:

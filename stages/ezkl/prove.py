@@ -16,7 +16,7 @@ from typing import Any
 from stages.argument_types import amount, positive
 from stages.base import StageError
 from stages.ezkl import keys, licence, proving, samples, srs
-from stages.ezkl.local_store import written_whole
+from stages.ezkl.local_store import log_of, written_whole
 from stages.verb import Artifacts, Verb
 
 
@@ -44,9 +44,7 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     if options["binarise"] or samples.is_black_and_white(emitted):
         sample = samples.black_and_white(sample, options["binarise"], source.name)
     licence.show_once(artifacts.local, partial(print, file=sys.stderr))
-    log = artifacts.local.parent / "logs" / "prove.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as file:
+    with log_of("prove", artifacts.local) as log:
         made = proving.prove(
             emitted,
             artifacts.local,
@@ -54,7 +52,7 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
             threads=options["threads"],
             timeout=options["timeout"],
             memory_gib=options["memory"],
-            log=file,
+            log=log,
         )
     with written_whole(output) as half:
         made.proof.write(half)

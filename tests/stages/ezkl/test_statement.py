@@ -53,7 +53,9 @@ def said(work: Workplace, store: Path, x: np.ndarray[Any, Any], place: Path, cap
         capsys.readouterr()
         words = tuple(str(place / word) if "." in word else word for word in words)
         verb.run(vars(parser.parse_args(words)), artifacts)
-    lines: list[str] = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr()
+    lines: list[str] = shown.out.splitlines()
+    assert shown.err == ""  # EZKL prints that it uses "column duplication"
     assert lines.pop(0) == srs.WARNING
     return lines
 
