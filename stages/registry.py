@@ -62,6 +62,7 @@ REGISTRY: dict[str, Entry] = {
 VERBS: dict[str, VerbEntry] = {
     "prove": VerbEntry("stages.ezkl.prove", "ezkl", "prove that a circuit gives its scores for an input"),
     "check-proof": VerbEntry("stages.ezkl.check_proof", "ezkl", "check a proof, and show the scores it proves"),
+    "prune-keys": VerbEntry("stages.ezkl.prune", "ezkl", "list or delete proving keys that no emitted circuit uses"),
     "serve": VerbEntry("stages.serving.serve", "serve", "answer requests over HTTP with an emitted model"),
 }
 """verb -> its module, whose `VERB` is a `stages.verb.Verb`"""

@@ -18,7 +18,7 @@ from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 from stages.ezkl import cost, keys, settings
 from stages.ezkl.calls import Ezkl
-from stages.ezkl.network import forward
+from stages.ezkl.network import forward, require_shape
 from stages.ezkl.products import with_products
 from stages.ezkl.search import Convolutions, Objective, Search
 from stages.ezkl.settings import Settings
@@ -79,6 +79,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
             "raise data.calibration_samples, or lower calibrate.samples and calibrate.fidelity_samples",
         )
     reference = inputs["quantize"] / settings.NETWORK
+    require_shape(reference, x.shape[1:])
     arguments: dict[str, Any] = json.loads((inputs["quantize"] / "run_arguments.json").read_text(encoding="utf-8"))
     networks = _networks(params, arguments, reference, inputs.scratch)
     ezkl = Ezkl(inputs.scratch, params.resources.cpu)

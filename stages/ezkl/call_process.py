@@ -76,7 +76,10 @@ def _call(function: str, arguments: dict[str, Any], keep: list[str]) -> Any:
 
 
 def _as_tuples(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) and value and not isinstance(value[0], list) else value
+    """Lists of JSON as EZKL takes them: a pair of numbers, or a list of pairs."""
+    if not isinstance(value, list):
+        return value
+    return [tuple(pair) for pair in value] if all(isinstance(pair, list) for pair in value) else tuple(value)
 
 
 def _waited(function: Any, arguments: dict[str, Any]) -> Any:

@@ -1,20 +1,23 @@
-"""`recast check-proof RECIPE/ezkl PROOF`: whether a proof holds, and the scores it states.
+"""`recast check-proof RECIPE/ezkl PROOF`: whether a proof holds, and what it states.
 
-The scores are read from the proof's instances, which are what is proved; nothing else in the file is believed.
+Scores and hashes are read from the proof's instances, commitments from the proof itself, which are what is proved;
+nothing else in the file is believed.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stages.base import StageError
-from stages.ezkl import keys, proof, settings, srs
+from stages.ezkl import keys, proof, settings, srs, statement
 from stages.ezkl.calls import Ezkl
-from stages.ezkl.local_store import sha256
+from stages.ezkl.local_store import log_of, sha256
+from stages.ezkl.settings import Settings, signed
+from stages.ezkl.statement import Statement
 from stages.verb import Artifacts, Verb
 
 
@@ -24,27 +27,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
-    """Verify the proof against the recipe's circuit and print its scores; StageError if it does not hold."""
+    """Verify the proof against the recipe's circuit and print what it states; StageError if it does not hold."""
     from stages.dataset import read_contract
 
     assert artifacts is not None, "the verb reads emit"
     emitted = artifacts.directories["emit"]
     keys.require_circuit(emitted, f"{artifacts.recipe}/{artifacts.target}")
-    scores, insecure = checked(Path(options["proof"]), emitted, artifacts.local)
+    with log_of("check-proof", artifacts.local) as log:
+        stated, insecure = checked(Path(options["proof"]), emitted, artifacts.local, log)
     if insecure:
         print(srs.WARNING)
+    circuit = settings.read(emitted / settings.FILE)
+    scores = stated.scores(circuit)
     if scores is None:
         print("the proof holds; the circuit does not make its scores public")
-        return
-    classes = read_contract(emitted).classes
-    best = max(range(len(scores)), key=scores.__getitem__)
-    print(f"the proof holds: class {classes[best]}")
-    for name, score in zip(classes, scores, strict=True):
-        print(f"  {name}: {score:.6g}")
+    else:
+        classes = read_contract(emitted).classes
+        best = max(range(len(scores)), key=scores.__getitem__)
+        print(f"the proof holds: class {classes[best]}")
+        for name, score in zip(classes, scores, strict=True):
+            print(f"  {name}: {score:.6g}")
+    for line in _rest(stated, circuit):
+        print(line)
 
 
-def checked(path: Path, emitted: Path, local: Path) -> tuple[list[float] | None, bool]:
-    """The scores that the proof in the file proves, and whether it is insecure; StageError if it does not hold."""
+def checked(path: Path, emitted: Path, local: Path, log: IO[str] | None = None) -> tuple[Statement, bool]:
+    """What the proof in the file proves, and whether it is insecure; StageError if it does not hold for the weights
+    of the circuit's network. What EZKL prints goes to `log`, or to standard error.
+    """
     # EZKL's processes have a working directory of their own
     emitted, local = emitted.resolve(), local.resolve()
     found = proof.read(path)
@@ -60,9 +70,29 @@ def checked(path: Path, emitted: Path, local: Path) -> tuple[list[float] | None,
         raise StageError(f"{path.name} says insecure: {found.insecure}, and its circuit is not so", proof.REMEDY)
     with tempfile.TemporaryDirectory(prefix="recast-check-") as folder:
         place = Path(folder)
-        ezkl = Ezkl(place, threads=1)
+        ezkl = Ezkl(place, threads=1, log=log)
         proof.verify(found, circuit, key, srs.locate(record, local, ezkl), place, ezkl)
-    return found.public_scores(circuit), record.insecure
+    committed = statement.read_committed(emitted, circuit)
+    stated = statement.of_proof(found, circuit, committed)
+    committed.require_weights(stated)
+    return stated, record.insecure
+
+
+def _rest(stated: Statement, circuit: Settings) -> Iterator[str]:
+    """What is public beside the scores, a line for each part."""
+    for part, name in (("input", "input"), ("param", "weights"), ("output", "scores")):
+        marks = " ".join(stated.marks(part))
+        whose = " (those of this circuit's network)" if part == "param" else ""
+        if part in stated.hashes:
+            yield f"{name}: hash {marks}{whose}"
+        elif marks:
+            yield f"{name}: commitment {marks}{whose}"
+    if "input" in stated.numbers:
+        scale = 2 ** int(circuit.raw["run_args"]["input_scale"])
+        x = [signed(felt) / scale for felt in stated.numbers["input"]]
+        yield f"input: public, {len(x)} numbers from {min(x):.6g} to {max(x):.6g}, as the network takes them"
+    if circuit.visibility("param") == "private":
+        yield "weights: private, so the proof holds for any network of this circuit's shape"
 
 
 VERB = Verb(arguments, run, reads=("emit",), more="It needs nothing of the prover but the file of the proof.")

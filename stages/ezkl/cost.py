@@ -63,25 +63,29 @@ def predict(settings: Settings, logrows: int | None = None) -> Cost:
     block = 10 + 38 * wide if wide <= 2 else 65 * wide
     of_model = 45 + block * blocks + lookups * (12 + (1 + 5 * wide) * blocks)
     of_products = products * (44 * wide + 38 * products)
-    key = (of_model + of_products) * FIELD_BYTES * 2**k
+    polynomials = of_model + of_products
+    code = 700 + 94 * of_model + 110 * of_products
+    if settings.hash_rows:  # the columns and constants of Poseidon
+        polynomials, code = polynomials + 183, code + 4900
+    key = polynomials * FIELD_BYTES * 2**k
     prove = 17 * key / 1e9 * (1 + of_model / 800) + 0.5
     return Cost(
         logrows=k,
         rows=settings.rows,
         blocks=blocks,
-        polynomials=of_model + of_products,
+        polynomials=polynomials,
         key=key,
         memory=int(2.45 * key) + 30 * 2**20,
         setup=0.75 * prove,
         prove=prove,
-        code=700 + 94 * of_model + 110 * of_products,
+        code=code,
     )
 
 
 def possible_logrows(settings: Settings) -> range:
-    """Every k from the least that the tables allow to that at which the model is one block."""
+    """Every k from the least that the tables and the hashes allow to that at which the model is one block."""
     least = LEAST_LOGROWS
-    while 2**least - BLINDING_ROWS < settings.largest_table:
+    while 2**least - BLINDING_ROWS < max(settings.largest_table, settings.hash_rows):
         least += 1
     most = least
     while predict(settings, most).blocks > 1 and most < MOST_LOGROWS:

@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Resources, Stage, StageError, progress, record_timing
-from stages.ezkl import cost, keys, readme, samples, settings, solidity, srs
+from stages.ezkl import cost, keys, readme, samples, settings, solidity, srs, statement
 from stages.ezkl.calls import Ezkl
-from stages.ezkl.local_store import local_store
+from stages.ezkl.local_store import hold, local_store
+from stages.ezkl.network import write_samples
 
 ARTIFACT = keys.VERIFICATION_KEY
 
@@ -53,7 +54,8 @@ class EmitParams(Params):
 
 def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     """calibrate/ and the data's contract -> network.onnx, settings.json, vk.key, srs.json, input.json, values.json,
-    README.md and, with `evm`, verifier.sol, verifier.abi and verifier.bin.
+    README.md; with `evm`, verifier.sol, verifier.abi and verifier.bin; and commitments.json where proofs hold
+    commitments, or a hash of the weights.
 
     Raises StageError if the circuit does not fit this machine, the SRS cannot be had, or Node.js is missing.
     """
@@ -69,7 +71,9 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     cost.require_memory(circuit, cost.machine_memory())
     record = _srs(params, inputs, store, circuit.logrows, ezkl)
     record.write(out)
-    _make_keys(params, out, store, record, ezkl)
+    made_keys = _make_keys(params, out, store, record, ezkl)
+    if circuit.commits:
+        _committed(circuit, inputs, out, made_keys, ezkl).write(out)
     contract = read_contract(inputs["data"])
     contract.write(out)
     samples.write_values(out, contract, inputs["data"])
@@ -97,9 +101,10 @@ def _srs(params: EmitParams, inputs: Inputs, store: Path, logrows: int, ezkl: Ez
     return srs.public(store, logrows, ezkl)
 
 
-def _make_keys(params: EmitParams, out: Path, store: Path, record: srs.Srs, ezkl: Ezkl) -> None:
+def _make_keys(params: EmitParams, out: Path, store: Path, record: srs.Srs, ezkl: Ezkl) -> keys.Keys:
     """vk.key in the output and the rest in the store, where it may lie already."""
     place = store / "ezkl" / keys.identity(out, record.sha256)
+    hold(place)
     made = keys.Keys(place / keys.COMPILED, place / keys.PROVING_KEY, srs.locate(record, store, ezkl))
     verification = place / keys.VERIFICATION_KEY
     if not made.compiled.exists():
@@ -109,6 +114,28 @@ def _make_keys(params: EmitParams, out: Path, store: Path, record: srs.Srs, ezkl
     shutil.copyfile(verification, out / ARTIFACT)
     if params.share_pk:
         shutil.copyfile(made.proving, out / keys.PROVING_KEY)
+    return made
+
+
+def _committed(
+    circuit: settings.Settings, inputs: Inputs, out: Path, made: keys.Keys, ezkl: Ezkl
+) -> statement.Committed:
+    """As EZKL computes it for the first calibration sample; it is the same for any."""
+    from stages.dataset import read
+
+    x, _ = read(inputs["data"], "calibration")
+    witness = inputs.scratch / "witness.json"
+    ezkl(
+        "gen_witness",
+        data=str(write_samples(x[:1], inputs.scratch / "sample.json")),
+        model=str(made.compiled),
+        output=str(witness),
+        vk_path=str(out / ARTIFACT),
+        srs_path=str(made.srs),
+    )
+    stated = statement.of_witness(witness, circuit)
+    points = {part: len(commitments) for part, commitments in stated.commitments.items()}
+    return statement.Committed(points, stated.marks("param"))
 
 
 STAGE = Stage(params=EmitParams, inputs=("calibrate", "data"), run=run, emits=ARTIFACT)

@@ -14,7 +14,7 @@ from pathlib import Path
 from stages.base import StageError, progress
 from stages.ezkl import cost, settings, srs
 from stages.ezkl.calls import Call, Ezkl
-from stages.ezkl.local_store import written_whole
+from stages.ezkl.local_store import hold, written_whole
 
 VERIFICATION_KEY = "vk.key"
 PROVING_KEY = "pk.key"
@@ -54,6 +54,7 @@ def ensure(folder: Path, store: Path, ezkl: Ezkl, timeout: float | None = None) 
     """
     record = srs.read(folder)
     place = store / "ezkl" / identity(folder, record.sha256)
+    hold(place)
     keys = Keys(place / COMPILED, place / PROVING_KEY, srs.locate(record, store, ezkl))
     if (folder / PROVING_KEY).exists():
         keys = Keys(keys.compiled, folder / PROVING_KEY, keys.srs)

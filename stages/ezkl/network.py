@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+FIT = "give sizes in quantize.variables that are the data's, or leave them out"
+ONE: Mapping[str, int] = {"batch_size": 1}
+"""what EZKL assumes of axes by default: its own name for the batch, whatever the model calls it"""
 
-def one_sample(model: onnx_files.Model, what: str) -> onnx_files.Model:
-    """The model with its batch fixed to one sample, which a circuit's shapes need; changed in place.
 
-    StageError if it has more than one input or output, or a fixed batch of more than one.
+def one_sample(model: onnx_files.Model, what: str, sizes: Mapping[str, int] = ONE) -> onnx_files.Model:
+    """The model with its batch fixed to one sample and its named axes to their sizes, as a circuit needs them.
+
+    Changed in place. StageError if it has more than one input or output, a fixed batch of more than one, an axis
+    without a size, or none of a name that has one.
     """
     for port in (onnx_files.only_input(model, what), onnx_files.only_output(model, what)):
         if port.shape and port.shape[0] not in (None, 1):
             raise StageError(f"{what} takes batches of {port.shape[0]}", "set export.dynamic_batch to true")
+    _fix_named(model, what, sizes)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     # shapes inferred for any batch no longer hold
@@ -47,6 +53,38 @@ def with_strides(model: onnx_files.Model) -> onnx_files.Model:
             rank = len(given["kernel_shape"].ints) if "kernel_shape" in given else ranks.get(node.input[1], 0)
             node.attribute.append(onnx.helper.make_attribute("strides", [1] * rank, attr_type=onnx.AttributeProto.INTS))
     return model
+
+
+def _fix_named(model: onnx_files.Model, what: str, sizes: Mapping[str, int]) -> None:
+    shapes = [value.type.tensor_type.shape.dim for value in (*model.graph.input, *model.graph.output)]
+    batch = {shape[0].dim_param for shape in shapes if shape} - {""}
+    named = {axis.dim_param for shape in shapes for axis in shape} - {""}
+    for name, size in sizes.items():
+        if name in batch and size != 1:
+            raise StageError(f"quantize.variables: '{name}' is the batch of {what}", "set it to 1, or leave it out")
+        if name not in named and name not in ONE:
+            known = f"it has: {', '.join(sorted(named))}" if named else "all its axes have a size: leave it out"
+            raise StageError(f"quantize.variables: {what} has no axis '{name}'", known)
+    known_sizes = {**sizes, **dict.fromkeys(batch, 1)}
+    for shape in shapes:
+        for axis in shape:
+            if axis.dim_param in known_sizes:
+                axis.dim_value = known_sizes[axis.dim_param]
+    for axis in shapes[0][1:]:
+        if axis.dim_param:
+            raise StageError(
+                f"{what} has an axis '{axis.dim_param}' of any size, and a circuit's are fixed",
+                f"set quantize.variables to {{{axis.dim_param}: SIZE}}",
+            )
+        if not axis.HasField("dim_value"):
+            raise StageError(f"{what} has an axis of any size that has no name", "export it with a fixed shape")
+
+
+def require_shape(network: Path, shape: tuple[int, ...]) -> None:
+    """StageError unless the network takes samples of that shape: EZKL would take a longer one for several."""
+    takes = onnx_files.only_input(onnx_files.read_model(network), "the network").shape[1:]
+    if takes != shape:
+        raise StageError(f"the network takes samples of shape {takes}, and the data's have {shape}", FIT)
 
 
 def write_samples(x: NDArray[np.float32], path: Path) -> Path:

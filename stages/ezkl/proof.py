@@ -62,19 +62,6 @@ class Proof:
         path.write_text(json.dumps(whole), encoding="utf-8")
         return path
 
-    def public_scores(self, settings: Settings) -> list[float] | None:
-        """The scores that the instances state; None if the circuit does not make them public.
-
-        Outputs stand behind whatever else is public.
-        """
-        if not settings.outputs_public:
-            return None
-        shape = settings.raw["model_instance_shapes"][-1]
-        count = 1
-        for length in shape:
-            count *= length
-        return settings.scores(self.instances[-count:])
-
 
 def from_ezkl(path: Path, circuit: str, insecure: bool) -> Proof:
     """What EZKL's prover wrote."""
@@ -153,7 +140,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_types(proof: Proof) -> None:
     if not isinstance(proof.insecure, bool) or not isinstance(proof.circuit, str):
         raise ValueError("'insecure' is true or false, and 'circuit' a text")
-    if not proof.instances or not all(isinstance(felt, str) for felt in proof.instances):
+    if not all(isinstance(felt, str) for felt in proof.instances):
         raise ValueError("'instances' is a list of texts")
     if not isinstance(proof.proof, str) or proof.proof != proof.proof.lower() or not proof.proof.isalnum():
         raise ValueError("'proof' is a text of hexadecimal digits")

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stages.argument_types import amount, positive
 from stages.base import StageError
 from stages.ezkl import keys, licence, proving, samples, srs
-from stages.ezkl.local_store import written_whole
+from stages.ezkl.local_store import log_of, written_whole
 from stages.verb import Artifacts, Verb
 
 
@@ -24,9 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="INPUT", help="one sample as stored: .npz (array x), .json or an image")
     parser.add_argument("-o", "--output", metavar="PROOF", required=True, help="file the proof is written to")
     parser.add_argument("--binarise", action="store_true", help="round the input's pixels to black or white")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads to prove with (default: 2)")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="of a call of EZKL; default: generous")
-    parser.add_argument("--memory", type=float, metavar="GIB", help="memory EZKL may take; default: no limit")
+    parser.add_argument("--threads", type=positive, default=2, metavar="N", help="threads to prove with (default: 2)")
+    parser.add_argument("--timeout", type=amount, metavar="SECONDS", help="of a call of EZKL; default: generous")
+    parser.add_argument("--memory", type=amount, metavar="GIB", help="memory EZKL may take; default: no limit")
 
 
 def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
@@ -43,9 +44,7 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     if options["binarise"] or samples.is_black_and_white(emitted):
         sample = samples.black_and_white(sample, options["binarise"], source.name)
     licence.show_once(artifacts.local, partial(print, file=sys.stderr))
-    log = artifacts.local.parent / "logs" / "prove.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as file:
+    with log_of("prove", artifacts.local) as log:
         made = proving.prove(
             emitted,
             artifacts.local,
@@ -53,7 +52,7 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
             threads=options["threads"],
             timeout=options["timeout"],
             memory_gib=options["memory"],
-            log=file,
+            log=log,
         )
     with written_whole(output) as half:
         made.proof.write(half)

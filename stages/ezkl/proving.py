@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from stages.base import StageError, progress
-from stages.ezkl import cost, keys, proof, settings, srs
+from stages.ezkl import cost, keys, proof, settings, srs, statement
 from stages.ezkl.calls import Call, Ezkl, EzklError
 from stages.ezkl.local_store import sha256
 from stages.ezkl.network import write_samples
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOCK_SECONDS = 12.0
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def prove(
         made = keys.ensure(emitted, local, ezkl, timeout)
         data = write_samples(x[None], place / "input.json")
         witness, file = place / "witness.json", place / "proof.json"
-        find_witness(ezkl, data, made.compiled, witness)
+        key = emitted / keys.VERIFICATION_KEY
+        committing = {"vk_path": str(key), "srs_path": str(made.srs)} if circuit.committed else {}
+        find_witness(ezkl, data, made.compiled, witness, committing)
         progress(f"prove: {predicted}")
         arguments = {
             "witness": str(witness),
@@ -71,16 +75,24 @@ def prove(
         answer = ezkl.run(
             [Call("prove", arguments)], "EZKL's prove", expected=predicted.prove, timeout=timeout, shown="prove"
         )
-        key = emitted / keys.VERIFICATION_KEY
         found = proof.from_ezkl(file, sha256(key), record.insecure)
         proof.verify(found, circuit, key, made.srs, place, ezkl)
-        return Proved(found, found.public_scores(circuit), answer.seconds, answer.peak_bytes)
+        stated = statement.of_proof(found, circuit, statement.read_committed(emitted, circuit))
+        if stated != statement.of_witness(witness, circuit):
+            raise StageError("the proof does not state what EZKL computed", "report it with the log")
+        return Proved(found, stated.scores(circuit), answer.seconds, answer.peak_bytes)
 
 
-def find_witness(ezkl: Ezkl, data: Path, compiled: Path, witness: Path) -> None:
-    """Write the witness, and have the circuit checked without a proof: `prove` would hang where this raises."""
+def find_witness(
+    ezkl: Ezkl, data: Path, compiled: Path, witness: Path, committing: Mapping[str, str] = NOTHING
+) -> None:
+    """Write the witness, and have the circuit checked without a proof: `prove` would hang where this raises.
+
+    `committing`: EZKL's `vk_path` and `srs_path`, without which it computes no commitments.
+    """
     what = "the witness (EZKL's gen_witness)"
-    call = Call("gen_witness", {"data": str(data), "model": str(compiled), "output": str(witness)})
+    arguments = {"data": str(data), "model": str(compiled), "output": str(witness), **committing}
+    call = Call("gen_witness", arguments)
     mock = Call("mock", {"witness": str(witness), "model": str(compiled)})
     try:
         ezkl.run([call], what, shown="compute the witness")

@@ -6,9 +6,9 @@ Deterministic: the settings are made canonical (`stages.ezkl.settings`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, progress
@@ -17,7 +17,19 @@ from stages.ezkl.calls import Ezkl, EzklError
 from stages.ezkl.local_store import local_store
 from stages.ezkl.network import one_sample, with_strides
 
-Visibility = Literal["private", "public", "fixed", "hashed"]
+Visibility = Literal["private", "public", "hashed", "polycommit"]
+WeightVisibility = Literal["private", "fixed", "hashed", "polycommit"]
+Name = Annotated[str, Field(min_length=1)]
+Size = Annotated[int, Field(ge=1, strict=True)]
+REFUSED = {
+    "fixed": "a circuit with a fixed input or output would hold for that one alone: choose private, public, hashed or "
+    "polycommit",
+    "public": "EZKL has no public weights: choose fixed, which makes them part of the circuit",
+    "hashed/public": "write it as hashed",
+    "hashed/private": "EZKL 23.0.5 computes no such input, makes no keys for such weights, and publishes the hash of "
+    "such scores all the same: choose hashed, or private",
+}
+"""what EZKL's words stand for that a recipe cannot have, and what to choose"""
 
 
 class QuantizeParams(Params):
@@ -25,8 +37,11 @@ class QuantizeParams(Params):
 
     input_visibility: Visibility = Field(default="private", description="who sees the input")
     output_visibility: Visibility = Field(default="public", description="who sees the scores")
-    param_visibility: Literal["private", "fixed", "hashed"] = Field(
+    param_visibility: WeightVisibility = Field(
         default="fixed", description="fixed: the weights are part of the circuit"
+    )
+    variables: dict[Name, Size] = Field(
+        default={"batch_size": 1}, description="sizes of the input's axes that the model names; the batch is one sample"
     )
     input_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of inputs")
     param_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of weights")
@@ -47,21 +62,36 @@ class QuantizeParams(Params):
     epsilon: float = Field(default=2.220446049250313e-16, gt=0, description="added where a division by zero threatens")
     disable_freivalds: bool = Field(default=False, description="check products term by term, not at a random point")
 
+    @field_validator("input_visibility", "output_visibility", "param_visibility", mode="before")
+    @classmethod
+    def _possible(cls, word: object, info: ValidationInfo) -> object:
+        allowed = get_args(WeightVisibility if info.field_name == "param_visibility" else Visibility)
+        # "hashed/private/0" names the input that the hash would be
+        known = "hashed/private" if isinstance(word, str) and word.startswith("hashed/private") else str(word)
+        if word not in allowed and known in REFUSED:
+            raise ValueError(REFUSED[known])
+        return word
+
     @model_validator(mode="after")
     def _consistent(self) -> QuantizeParams:
         if (self.decomp_base is None) != (self.decomp_legs is None):
             raise ValueError("decomp_base and decomp_legs go together: give both or none")
         if self.lookup_range[0] >= self.lookup_range[1]:
             raise ValueError("lookup_range is [lowest, highest]")
+        if self.variables.get("batch_size", 1) != 1:
+            raise ValueError("variables: batch_size is 1, as a proof is about one sample")
         shown = (self.input_visibility, self.output_visibility, self.param_visibility)
-        if not {"public", "hashed"} & set(shown):
-            raise ValueError("nothing is public or hashed, so a proof would say nothing: set one visibility to public")
+        if not {"public", "hashed", "polycommit"} & set(shown):
+            raise ValueError(
+                "nothing is public, hashed or polycommit, so a proof would say nothing: set one visibility to public"
+            )
         return self
 
     @property
     def run_arguments(self) -> dict[str, Any]:
         """As EZKL names them; without those that calibrate chooses."""
-        return {name: value for name, value in self.model_dump(exclude={"resources"}).items() if value is not None}
+        given = {name: value for name, value in self.model_dump(exclude={"resources"}).items() if value is not None}
+        return {**given, "variables": sorted(({"batch_size": 1} | self.variables).items())}
 
 
 def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
@@ -73,7 +103,8 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
 
     licence.show_once(local_store(out), progress)
     what = "the simplified model"
-    model = with_strides(one_sample(onnx_files.read_model(inputs["simplify"] / "model.onnx", what), what))
+    model = onnx_files.read_model(inputs["simplify"] / "model.onnx", what)
+    model = with_strides(one_sample(model, what, params.variables))
     onnx_files.write_model(model, out / settings.NETWORK)
     written = inputs.scratch / settings.FILE
     try:
@@ -87,7 +118,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
         kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
         raise EzklError(
             f"EZKL makes no circuit of the model ({kinds}): {error.said or error.message}",
-            "set export.opset to 12 for this target, and use operations EZKL has",
+            "set export.opset to 12 for this target, use operations EZKL has, and sizes in quantize.variables that fit",
             error.kind,
             error.said,
         ) from error

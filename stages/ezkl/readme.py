@@ -29,8 +29,14 @@ A proof says: the scores it shows are what this network gives for an input its m
 `recast prove RECIPE/ezkl INPUT -o PROOF` makes a proof, `recast check-proof PROOF` checks one. The proving key is not
 here: it is rebuilt where it is missing.
 
-Read a proof's scores from its instances alone: EZKL checks nothing else of its file. An instance is a score times
-{scale:g}, as a number modulo the order of BN254's group (above half of it: negative).
+Read what a proof says from its instances alone: EZKL checks nothing else of its file. They are, as far as there are
+any, the hash of the input, that of the weights, the numbers of the input, the scores and the hash of the scores. A
+score stands there times {scale:g}, as a number modulo the order of BN254's group (above half of it: negative).
+"""
+COMMITTED = """
+`commitments.json` holds the hash or the commitments of this network's weights, which a proof must show, and how many
+points at the head of a proof are commitments to what. Hashes and commitments are not blinded: who guesses the numbers
+can see that he is right.
 """
 EVM = """\
 | `verifier.sol`, `verifier.abi` | the verifier as a contract: `verifyProof(bytes proof, uint256[] instances)` |
@@ -48,7 +54,7 @@ def text(contract: Contract, circuit: Settings, record: Srs, made: Mapping[str, 
             else f"more than the {EIP_170_BYTES} a chain takes (EIP-170)"
         )
         evm = EVM.format(size=made["evm_code_bytes"], deployable=fits)
-    return TEXT.format(
+    return (TEXT + COMMITTED * circuit.commits).format(
         dataset=contract.dataset,
         logrows=circuit.logrows,
         warning=f"\n**{WARNING}**\n" if record.insecure else "",

@@ -22,6 +22,8 @@ NETWORK = "network.onnx"
 ORDER = 21888242871839275222246405745257275088548364400416034343698204186575808495617
 """of BN254's group: an element of the field is a number modulo this; above half of it stand the negative numbers"""
 FELT_BYTES = 32
+PARTS = ("input", "param", "output")
+"""what has a visibility, in the order in which EZKL hashes and commits"""
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,26 @@ class Settings:
         return float(2 ** int(self.raw["model_output_scales"][0]))
 
     def visibility(self, part: str) -> str:
-        """Of `part`, which is input, output or param: private, public, fixed or hashed."""
+        """Of `part`, one of PARTS: private, public, fixed, hashed or polycommit."""
         word = self.raw["run_args"][f"{part}_visibility"]
         # {"Hashed": {...}} says how as well
-        return str(word if isinstance(word, str) else next(iter(word))).lower()
+        said = str(word if isinstance(word, str) else next(iter(word))).lower()
+        return "polycommit" if said == "kzgcommit" else said
 
     @property
-    def outputs_public(self) -> bool:
-        """Whether the outputs are among the instances, so that a proof shows them."""
-        return self.visibility("output") == "public"
+    def committed(self) -> tuple[str, ...]:
+        """The parts of which a proof holds commitments."""
+        return tuple(part for part in PARTS if self.visibility(part) == "polycommit")
+
+    @property
+    def commits(self) -> bool:
+        """Whether its proofs hold commitments, or show a hash of the weights (`stages.ezkl.statement`)."""
+        return bool(self.committed) or self.visibility("param") == "hashed"
+
+    @property
+    def hash_rows(self) -> int:
+        """Rows that hashing takes, which are not laid out in blocks; 0 if nothing is hashed."""
+        return int(self.raw["module_sizes"]["poseidon"][0])
 
     @property
     def instances(self) -> int:
@@ -104,7 +117,8 @@ def read(path: Path) -> Settings:
         settings = Settings({**raw, "timestamp": 0, "einsum_params": {**raw["einsum_params"], "equations": equations}})
         # what is read of it later, so that a damaged file is seen here
         _ = settings.logrows, settings.rows, settings.largest_table, settings.output_scale, settings.instances
-        _ = settings.largest_input, settings.outputs_public, settings.einsum_cells, settings.inner_columns
+        _ = settings.largest_input, settings.committed, settings.hash_rows, settings.einsum_cells
+        _ = settings.inner_columns
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise StageError(
             f"cannot read the circuit's settings in {path.name}: {error!r}", "run calibrate again"

@@ -105,9 +105,15 @@ def public(store: Path, logrows: int, ezkl: Ezkl) -> Srs:
             try:
                 ezkl.run([call], "EZKL's get_srs", expected=60, idle=None, shown=f"download the SRS for k {logrows}")
             except EzklError as error:
+                other = "tampered" in error.said
+                cause = (
+                    "use another network: this one gives another file than the ceremony's"
+                    if other
+                    else "connect to the network"
+                )
                 raise StageError(
                     f"cannot download the public SRS for k {logrows}: {error.said or error.message}",
-                    "connect to the network, or give emit.srs and emit.srs_sha256; for tests only: emit.insecure_srs",
+                    f"{cause}, or give emit.srs and emit.srs_sha256; for tests only: emit.insecure_srs",
                 ) from error
             if not half.exists():
                 raise StageError("EZKL's get_srs wrote no file", "give emit.srs and emit.srs_sha256")

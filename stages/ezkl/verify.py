@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from stages import hops
 from stages.base import Inputs, Metrics, Resources, Stage, StageError, progress, record_timing
-from stages.ezkl import cost, evm, keys, proof, proving, settings, solidity, srs
+from stages.ezkl import cost, evm, insecure_srs, keys, proof, proving, settings, solidity, srs, statement
 from stages.ezkl.calls import Ezkl
 from stages.ezkl.emit import ARTIFACT
 from stages.ezkl.local_store import local_store
@@ -97,7 +98,7 @@ def _reject_forgeries(made: Proof, emitted: Path, store: Path, scratch: Path, ez
     (place / settings.FILE).write_bytes((emitted / settings.FILE).read_bytes())
     forged_key = place / keys.VERIFICATION_KEY
     forged_key.write_bytes(flipped(key.read_bytes(), IN_FIRST_COMMITMENTS))
-    forgeries = [(name, forgery, key) for name, forgery in forged(made)]
+    forgeries = [(name, forgery, key) for name, forgery in forged(made, bool(circuit.committed))]
     forgeries.append(("a changed verification key", made, forged_key))
     for name, forgery, with_key in forgeries:
         try:
@@ -110,25 +111,33 @@ def _reject_forgeries(made: Proof, emitted: Path, store: Path, scratch: Path, ez
     return len(forgeries)
 
 
-def forged(made: Proof) -> list[tuple[str, Proof]]:
-    """What must not be accepted, and how it differs from the proof."""
+def forged(made: Proof, commits: bool = False) -> list[tuple[str, Proof]]:
+    """What must not be accepted, and how it differs from the proof; `commits`: it begins with a commitment."""
     content = made.content
-    output = ((made.public[-1] + 1) % settings.ORDER).to_bytes(settings.FELT_BYTES, "little").hex()
-
-    def with_proof(changed: bytes) -> Proof:
-        return Proof(made.circuit, made.insecure, made.instances, changed.hex())
-
-    return [
-        ("a changed byte", with_proof(flipped(content, len(content) // 2))),
-        ("its end cut off", with_proof(content[: -proof.ELEMENT_BYTES])),
-        ("bytes after its end", with_proof(content + bytes(proof.ELEMENT_BYTES))),
-        ("another output", Proof(made.circuit, made.insecure, (*made.instances[:-1], output), made.proof)),
-    ]
+    forgeries = {
+        "a changed byte": flipped(content, len(content) // 2),
+        "its end cut off": content[: -proof.ELEMENT_BYTES],
+        "bytes after its end": content + bytes(proof.ELEMENT_BYTES),
+    }
+    if commits:
+        forgeries["another commitment"] = _negated(content)
+    proofs = [(name, replace(made, proof=changed.hex())) for name, changed in forgeries.items()]
+    if made.instances:
+        output = ((made.public[-1] + 1) % settings.ORDER).to_bytes(settings.FELT_BYTES, "little").hex()
+        proofs.append(("another output", replace(made, instances=(*made.instances[:-1], output))))
+    return proofs
 
 
 def flipped(content: bytes, place: int) -> bytes:
     """The bytes with the lowest bit of one of them changed."""
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def _negated(content: bytes) -> bytes:
+    """The proof with its first point, a commitment, replaced by the inverse: a point of the curve as well."""
+    x, y = content[: proof.ELEMENT_BYTES], content[proof.ELEMENT_BYTES : statement.POINT_BYTES]
+    other = (insecure_srs.FIELD - int.from_bytes(y, "big")).to_bytes(proof.ELEMENT_BYTES, "big")
+    return x + other + content[statement.POINT_BYTES :]
 
 
 def _check_scores(made: proving.Proved, computed: list[float]) -> None:
@@ -153,12 +162,14 @@ def _on_chain(made: Proof, emitted: Path) -> dict[str, Any]:
     bad = {
         "a changed byte": evm.calldata(flipped(content, len(content) // 2), public),
         "its end cut off": evm.calldata(content[: -proof.ELEMENT_BYTES], public),
-        "another output": evm.calldata(content, [*public[:-1], (public[-1] + 1) % settings.ORDER]),
-        "an output missing": evm.calldata(content, public[:-1]),
-        "two outputs exchanged": evm.calldata(content, [*public[:-2], public[-1], public[-2]]),
     }
-    if public[-2:] == public[-1:] * 2:
-        del bad["two outputs exchanged"]  # they are the same, and so is the proof
+    if public:
+        bad["another output"] = evm.calldata(content, [*public[:-1], (public[-1] + 1) % settings.ORDER])
+        bad["an output missing"] = evm.calldata(content, public[:-1])
+    if public[-2:-1] not in ([], public[-1:]):  # were they the same, so would be the proof
+        bad["two outputs exchanged"] = evm.calldata(content, [*public[:-2], public[-1], public[-2]])
+    if settings.read(emitted / settings.FILE).committed:
+        bad["another commitment"] = evm.calldata(_negated(content), public)
     for name, forgery in bad.items():
         if machine.call(forgery).accepted:
             raise StageError(f"the Solidity verifier accepts a proof with {name}", "do not deploy it")

@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import socket
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
+from stages import argument_types
 from stages.base import StageError
 from stages.serving.app import make_app
 from stages.serving.pool import Pool
@@ -21,26 +22,41 @@ MIB = 2**20
 def add_arguments(parser: ArgumentParser) -> None:
     """Where it listens, and its limits."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s: this machine only)")
-    parser.add_argument("--port", type=_port, default=8000, help="port to listen on (%(default)s); 0 takes a free one")
-    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes that answer (%(default)s)")
     parser.add_argument(
-        "--queue", type=_natural, default=32, metavar="N", help="requests that may wait (%(default)s); more get 503"
+        "--port", type=argument_types.port, default=8000, help="port to listen on (%(default)s); 0 takes a free one"
     )
     parser.add_argument(
-        "--timeout", type=_amount, default=30.0, metavar="SECONDS", help="time for a request (%(default)g); then 504"
+        "--workers", type=argument_types.positive, default=1, metavar="N", help="processes that answer (%(default)s)"
+    )
+    parser.add_argument(
+        "--queue",
+        type=argument_types.natural,
+        default=32,
+        metavar="N",
+        help="requests that may wait (%(default)s); more get 503",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=argument_types.amount,
+        default=30.0,
+        metavar="SECONDS",
+        help="time for a request (%(default)g); then 504",
     )
     parser.add_argument(
         "--max-body",
-        type=_positive,
+        type=argument_types.positive,
         default=16,
         metavar="MIB",
         help="largest body of a request (%(default)s); then 413",
     )
     parser.add_argument(
-        "--memory", type=_amount, metavar="GIB", help="memory an answer may take, of a target that proves (all)"
+        "--memory",
+        type=argument_types.amount,
+        metavar="GIB",
+        help="memory an answer may take, of a target that proves (all)",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="threads of each process (%(default)s)"
+        "--threads", type=argument_types.positive, default=1, metavar="N", help="threads of each process (%(default)s)"
     )
 
 
@@ -84,34 +100,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host} port {port}: {os.strerror(error.errno) if error.errno else error}",
             "choose another with --host and --port",
         ) from error
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if (number := _natural(text)) < 1:
-        raise ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _port(text: str) -> int:
-    if (number := _natural(text)) > 65535:
-        raise ArgumentTypeError("must be at most 65535")
-    return number
-
-
-def _amount(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return number
 
 
 VERB = Verb(

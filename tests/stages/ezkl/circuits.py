@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,23 @@ def convolutional() -> Any:
             initializer("weight", weight / 2),
         ],
         opset=OPSET,
+    )
+
+
+def pooled(factor: float = 2.0, shape: Sequence[int | str] = ("batch", 1, 8, 8)) -> Any:
+    """AveragePool, Flatten and Gemm: the mean of each quadrant, times `factor`; few enough weights to hash."""
+    import onnx
+
+    node = onnx.helper.make_node
+    return model(
+        [
+            node("AveragePool", ["image"], ["means"], "pool", kernel_shape=[4, 4], strides=[4, 4]),
+            node("Flatten", ["means"], ["flat"], "flatten", axis=1),
+            node("Gemm", ["flat", "weight", "bias"], ["scores"], "head", transB=1),
+        ],
+        [initializer("weight", factor * np.eye(4)), initializer("bias", np.full(4, 0.5))],
+        shape,
+        OPSET,
     )
 
 

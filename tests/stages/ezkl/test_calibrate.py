@@ -159,7 +159,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_runs() -> None:
     for params, message in (
         ({"decomp_base": 512}, "give both or none"),
         ({"lookup_range": (5, 5)}, r"lookup_range is \[lowest, highest\]"),
-        ({"output_visibility": "private"}, "nothing is public or hashed"),
+        ({"output_visibility": "private"}, "nothing is public, hashed or polycommit"),
         ({"input_visibility": "secret"}, "input_visibility"),
         ({"scale": 7}, "scale"),
     ):

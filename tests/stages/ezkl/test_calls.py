@@ -95,8 +95,8 @@ def test_a_process_that_aborts_is_an_error_of_ours(
 ) -> None:
     """The key of another network, whose bytes EZKL takes for the size of what it allocates."""
     ezkl = Ezkl(tmp_path, 1)
-    arguments = proving_arguments(sigmoid, store, ezkl, np.zeros((1, 8, 8), np.float32), tmp_path)
-    other = keys.ensure(mlp.root / "emit", store, ezkl)
+    arguments = proving_arguments(mlp, store, ezkl, np.zeros((1, 8, 8), np.float32), tmp_path)
+    other = keys.ensure(sigmoid.root / "emit", store, ezkl)
     with pytest.raises(EzklError, match=r"was ended by SIGABRT: memory allocation of \d+ bytes failed") as caught:
         ezkl("prove", **{**arguments, "pk_path": str(other.proving)})
     assert caught.value.kind == "killed"

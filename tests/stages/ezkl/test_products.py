@@ -140,6 +140,17 @@ def test_a_proof_of_a_product_holds_and_forged_ones_do_not(both: Both) -> None:
     assert metrics["max_abs_error"] < 0.1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("visibility", ["private", "hashed", "polycommit"])
+def test_kernels_that_are_no_part_of_the_circuit_are_multiplied_as_well(visibility: str, tmp_path: Path) -> None:
+    work = circuits.emitted(
+        tmp_path / "work", circuits.convolutional(), {"convolutions": "products"}, {"param_visibility": visibility}
+    )
+    metrics = work.run(verify.STAGE, "verify", samples=4, parity_samples=2)
+    assert metrics["forgeries_rejected"] >= 5
+    assert metrics["max_abs_error"] < 0.1
+
+
 def test_the_key_with_products_is_as_large_as_predicted(both: Both, store: Path) -> None:
     emitted = both[0].root / "emit"
     identity = keys.identity(emitted, srs.read(emitted).sha256)

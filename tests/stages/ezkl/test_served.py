@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.base import StageError
-from stages.ezkl import check_proof, served
+from stages.ezkl import check_proof, served, settings
 from stages.serving.model import Means
 from tests.stages.onnx_models import Workplace, images
 
@@ -23,7 +23,8 @@ def test_a_request_is_answered_with_the_scores_a_proof_states_and_a_proof_that_h
 
     # as an asker keeps it: what JSON makes of it, in a file
     (tmp_path / "proof.json").write_text(json.dumps(answer.more["proof"]))
-    scores, insecure = check_proof.checked(tmp_path / "proof.json", mlp.root / "emit", store)
+    stated, insecure = check_proof.checked(tmp_path / "proof.json", mlp.root / "emit", store)
+    scores = stated.scores(settings.read(mlp.root / "emit" / settings.FILE))
     assert scores == pytest.approx(answer.scores[0].tolist(), abs=1e-6) and insecure
 
     with pytest.raises(StageError, match="2 samples were sent, and the model takes 1 at once"):

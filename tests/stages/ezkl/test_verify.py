@@ -67,7 +67,7 @@ def test_a_contract_that_accepts_anything_is_found_out(contract: Workplace, tmp_
 def test_a_verifier_that_accepts_a_forgery_is_found_out(
     mlp: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def same(made: Proof) -> Iterator[tuple[str, Proof]]:
+    def same(made: Proof, commits: bool) -> Iterator[tuple[str, Proof]]:
         yield "nothing changed", made
 
     monkeypatch.setattr(verify, "forged", same)
