@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import dvcfile, environments, up_to_date
 from pipeline.budget import this_machine
 from pipeline.dvc_repository import Repository
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import RecastError, RecipeError, did_you_mean
 from pipeline.events import Message, Show, State
 from pipeline.executor import Executor, Interrupts, Options, Result
 from pipeline.explain import explain
@@ -21,6 +21,7 @@ from pipeline.results import Rows, result_rows
 from pipeline.run_lock import only_run
 from pipeline.runner import PlanRunner, sources_stamp
 from pipeline.schema import SCHEMA, render_schema
+from pipeline.sound_plan import make_sound_plan, warning
 from pipeline.stage_process import sweep
 
 
@@ -50,8 +51,12 @@ def run(
     *,
     warm: bool = True,
     timeout: float | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Bring what is asked for up to date. Raises RecastError for what no stage is to blame for."""
+    """Bring what is asked for up to date. Raises RecastError for what no stage is to blame for.
+
+    `warn` is told of broken recipes that were not asked for, if some were; otherwise every recipe must be sound.
+    """
 
     def say(text: str) -> None:
         show(Message(text))
@@ -60,8 +65,10 @@ def run(
         sweep(root)
         sources = up_to_date.sources(root)
         stamp = sources_stamp(root)
-        plan = make_plan(root)
+        plan = make_sound_plan(root, request.recipes) if request.recipes else make_plan(root)
         targets = dvc_names(plan, request)
+        if said := warning(plan):
+            warn(said)
         sync(root, plan, say)
         repository = Repository(root, say, interrupts.check)
         try:
@@ -78,17 +85,24 @@ def run(
         # nothing came out of a recipe of which no target has anything to show
         tables = {name: rows for name, rows in tables.items() if any(set(row[1:]) != {"–"} for row in rows)}
         if result.evidence:
-            memory = up_to_date.Memory(tuple(result.states), tuple(tables.items()))
+            memory = up_to_date.Memory(tuple(result.states), tuple(tables.items()), said)
             up_to_date.remember(root, asdict(request), result.evidence, memory)
         return Outcome(result, tables)
 
 
 def sync(root: Path, plan: Plan, say: Callable[[str], None]) -> None:
-    """Bring what is generated from the recipes up to date: dvc.yaml, the schema, and device.txt if nobody chose yet."""
+    """Bring what is generated from the recipes up to date: dvc.yaml, the schema, and device.txt if nobody chose yet.
+
+    What is generated from what the plan leaves out stays as it is. Raises RecipeError for a target that is broken.
+    """
     environments.device(root)
-    if not schema_is_current(root):
-        (root / SCHEMA).write_text(render_schema(root), encoding="utf-8")
-        say(f"wrote {SCHEMA}")
+    try:
+        if not schema_is_current(root):
+            (root / SCHEMA).write_text(render_schema(root), encoding="utf-8")
+            say(f"wrote {SCHEMA}")
+    except RecipeError:
+        if not plan.problems:
+            raise
     if dvcfile.write(root, plan):
         say(f"wrote {dvcfile.DVCFILE}")
     forget_dropped_params(root, plan, say)
