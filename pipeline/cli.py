@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -209,9 +209,10 @@ def _sync(options: argparse.Namespace) -> Exit:
 
 def _run(options: argparse.Namespace) -> Exit:
     root = _enter_root()
-    request = {"recipes": tuple(dict.fromkeys(options.recipes)), "target": options.target, "stage": options.stage}
+    names = {"recipes": options.recipes, "targets": options.targets, "stages": options.stages}
+    request = {what: tuple(dict.fromkeys(given)) for what, given in names.items()}
     if options.dry:
-        return _dry_run(root, options)
+        return _dry_run(root, request, options)
     started = time.monotonic()
     if not options.force and (memory := up_to_date.recall(root, request)):
         with make_display(sys.stdout, json=options.json) as display:
@@ -270,11 +271,11 @@ def _show_tables(options: argparse.Namespace, tables: Iterable[tuple[str, Sequen
         show_table(console, recipe, rows)
 
 
-def _dry_run(root: Path, options: argparse.Namespace) -> Exit:
+def _dry_run(root: Path, request: Mapping[str, tuple[str, ...]], options: argparse.Namespace) -> Exit:
     from pipeline import running, views
 
     plan = _everything(root, options.recipes)
-    targets = running.dvc_names(plan, running.Request(tuple(options.recipes), options.target, options.stage))
+    targets = running.dvc_names(plan, running.Request(**request))
     part = running.needed(plan, options.recipes, targets)
     if options.force:
         states = dict.fromkeys(part.stages, views.WOULD_RUN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ from pipeline.stage_process import sweep
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for: recipes (all if none is named), and perhaps one target or stage of them only."""
+    """What the user asks for: recipes (all if none is named), and perhaps some targets or stages of them only."""
 
     recipes: tuple[str, ...] = ()
-    target: str | None = None
-    stage: str | None = None
+    targets: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def run(
             repository.close()
         unfinished = {id for id, state in result.states.items() if state in (State.FAILED, State.SKIPPED)}
         tables = {}
-        if request.stage is None:  # else most of what the table shows may be missing, or old
+        if not request.stages:  # else most of what the table shows may be missing, or old
             recipes = request.recipes or tuple(plan.recipes)
-            tables = {name: result_rows(root, plan, name, request.target, unfinished) for name in recipes}
+            tables = {name: result_rows(root, plan, name, request.targets, unfinished) for name in recipes}
         # nothing came out of a recipe of which no target has anything to show
         tables = {name: rows for name, rows in tables.items() if any(set(row[1:]) != {"–"} for row in rows)}
         if result.evidence:
@@ -152,20 +152,29 @@ def dvc_names(plan: Plan, request: Request) -> list[str]:
         if name not in plan.recipes:
             raise RecastError(f"no recipe named '{name}' in {RECIPES}/", did_you_mean(name, plan.recipes))
     recipes = tuple(dict.fromkeys(request.recipes)) or tuple(plan.recipes)
-    if request.stage is not None:
-        return _stages(plan, recipes, request.target, request.stage)
-    if request.target is None:
-        return list(recipes)
+    if request.stages:
+        targets = request.targets or (None,)
+        pairs = [(target, stage) for stage in request.stages for target in targets]
+        return _once(name for target, stage in pairs for name in _stages(plan, recipes, target, stage))
+    if request.targets:
+        return _once(name for target in request.targets for name in _target(plan, recipes, target))
+    return list(recipes)
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _target(plan: Plan, recipes: Sequence[str], target: str) -> list[str]:
     found = []
     for name in recipes:
-        stages = plan.recipes[name].targets.get(request.target)
+        stages = plan.recipes[name].targets.get(target)
         if stages:
             read = {source for id in stages.values() for source in plan.stages[id].inputs.values()}
             found += [plan.stages[id].dvc_name for id in stages.values() if id not in read]
     if not found:
         known = {known for name in recipes for known in plan.recipes[name].targets}
-        message = f"no target named '{request.target}' in {', '.join(recipes)}"
-        raise RecastError(message, did_you_mean(request.target, known))
+        raise RecastError(f"no target named '{target}' in {', '.join(recipes)}", did_you_mean(target, known))
     return found
 
 
