@@ -3,7 +3,8 @@
 Tests of the runner run in .venv. A test of a stage names its environment on its first line
 (`# environment: torch`) and runs inside it: it calls the stage's code on the real packages. Pytest
 is no part of those environments, so it is laid beside them in .recast/.
-Extra arguments go to pytest: `python tests/run.py -m "not slow" -k train`.
+Extra arguments go to pytest: `python tests/run.py -m "not slow" -k train`. The last line counts the tests of all
+environments: the last group alone may have had none to run.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,22 +32,44 @@ NO_TESTS_COLLECTED = 5
 
 
 def main() -> int:
-    chosen = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as reports:
+        return run_all(sys.argv[1:], Path(reports))
+
+
+def run_all(chosen: list[str], reports: Path) -> int:
+    """Every group's tests, with pytest's arguments `chosen`; their reports go to a folder. The exit code."""
     # the runner's tests beside those of the stages, one environment after the other: two cores, one thread each
     with ThreadPoolExecutor(max_workers=1) as stages:
         waiting = {
-            name: stages.submit(_stage_group, name, files, chosen) for name, files in sorted(_stage_tests().items())
+            name: stages.submit(_stage_group, name, files, _reported(chosen, reports, name))
+            for name, files in sorted(_stage_tests().items())
         }
         print("\n== tests of the runner", flush=True)
-        codes = {"the runner": _pytest(sys.executable, ["tests/pipeline"], chosen, {}).returncode}
+        runner = _reported(chosen, reports, "runner")
+        codes = {"the runner": _pytest(sys.executable, ["tests/pipeline"], runner, {}).returncode}
         for name, group in waiting.items():
             said, codes[name] = group.result()
             print(said, flush=True)
     # a choice of markers may leave a group empty; that is no failure, and says so itself
     failed = {name: code for name, code in codes.items() if code not in (0, NO_TESTS_COLLECTED)}
     if failed:
-        print(f"failed: {', '.join(failed)}", flush=True)
+        print(f"failed: {', '.join(failed)}")
+    print(summary(reports), flush=True)
     return next(iter(failed.values()), 0)
+
+
+def summary(reports: Path) -> str:
+    """The tests of all groups, counted from pytest's reports in JUnit's format."""
+    counted: Counter[str] = Counter()
+    for report in reports.glob("*.xml"):
+        for suite in ElementTree.parse(report).iter("testsuite"):
+            counted.update({kind: int(suite.get(kind, 0)) for kind in ("tests", "failures", "errors", "skipped")})
+    failed = counted["failures"] + counted["errors"]
+    return f"{counted['tests'] - failed - counted['skipped']} passed, {failed} failed, {counted['skipped']} skipped"
+
+
+def _reported(chosen: list[str], reports: Path, name: str) -> list[str]:
+    return [*chosen, f"--junitxml={reports / name}.xml"]
 
 
 def _stage_group(name: str, files: list[str], chosen: list[str]) -> tuple[str, int]:

@@ -61,7 +61,7 @@ def _peak_bytes() -> int:
     return 0
 
 
-def _call(function: str, arguments: dict[str, Any], keep: str | None) -> Any:
+def _call(function: str, arguments: dict[str, Any], keep: list[str]) -> Any:
     import ezkl
 
     if "py_run_args" in arguments:
@@ -70,7 +70,9 @@ def _call(function: str, arguments: dict[str, Any], keep: str | None) -> Any:
             setattr(run_args, name, _as_tuples(value))
         arguments = {**arguments, "py_run_args": run_args}
     value = _waited(getattr(ezkl, function), arguments)
-    return value[keep] if keep else value if value is None or isinstance(value, bool) else True
+    if keep:
+        return [value[name] for name in keep]
+    return value if value is None or isinstance(value, bool) else True
 
 
 def _as_tuples(value: Any) -> Any:

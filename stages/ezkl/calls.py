@@ -33,11 +33,11 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Call:
-    """One function of EZKL with its arguments; `keep` is the entry of a returned table that is wanted."""
+    """One function of EZKL with its arguments; `keep` names the entries of a returned table that are wanted."""
 
     function: str
     arguments: Mapping[str, Any]
-    keep: str | None = None
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

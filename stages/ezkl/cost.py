@@ -1,8 +1,9 @@
 """What a circuit costs before it is paid for: memory, size of the proving key, time, and size of the EVM's verifier.
 
-Fitted to runs of EZKL 23.0.5 on two cores: an MLP (k 10 to 15) and a LeNet with sigmoids (k 15 to 19). What drives all
-of it is the number of columns: the model's rows are laid out in as many blocks as 2^k rows make necessary, and each
-block has columns of its own. Sizes came within 10 % there; times depend on the machine.
+Fitted to runs of EZKL 23.0.5 on two cores that did nothing else: MLPs (k 9 to 15) and LeNets with sigmoids (k 13 to
+18), the convolutions term by term and as products. What drives all of it is the number of columns: the model's rows are
+laid out in as many blocks as 2^k rows make necessary, and each block has columns of its own; so do the products that
+are checked at a random point. Sizes came within 10 % there; times depend on the machine.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Cost:
     logrows: int
     rows: int
     blocks: int
+    polynomials: int
     key: int
     memory: int
     setup: float
@@ -52,21 +54,27 @@ class Cost:
 def predict(settings: Settings, logrows: int | None = None) -> Cost:
     """The cost of the circuit, or of the same one with other logrows."""
     k = settings.logrows if logrows is None else logrows
-    blocks = max(1, ceil(settings.rows / (2**k - BLINDING_ROWS)))
+    rows, wide = 2**k - BLINDING_ROWS, settings.inner_columns
+    blocks = max(1, ceil(settings.rows / rows))
+    products = ceil(settings.einsum_cells / (rows * wide))
     lookups = len(settings.raw["required_lookups"])
-    # polynomials of 2^k coefficients in the key, each in the forms the prover keeps
-    polynomials = 45 + 86 * blocks + lookups * (15 + 11 * blocks)
-    key = polynomials * FIELD_BYTES * 2**k
-    prove = 66 * key / 1e9 * (1 + polynomials / 1500) + 0.5
+    # polynomials of 2^k coefficients in the key, each in the forms the prover keeps; from three columns on, the
+    # degree of the gates makes them longer
+    block = 10 + 38 * wide if wide <= 2 else 65 * wide
+    of_model = 45 + block * blocks + lookups * (12 + (1 + 5 * wide) * blocks)
+    of_products = products * (44 * wide + 38 * products)
+    key = (of_model + of_products) * FIELD_BYTES * 2**k
+    prove = 17 * key / 1e9 * (1 + of_model / 800) + 0.5
     return Cost(
         logrows=k,
         rows=settings.rows,
         blocks=blocks,
+        polynomials=of_model + of_products,
         key=key,
         memory=int(2.45 * key) + 30 * 2**20,
-        setup=0.6 * prove,
+        setup=0.75 * prove,
         prove=prove,
-        code=700 + 94 * polynomials,
+        code=700 + 94 * of_model + 110 * of_products,
     )
 
 

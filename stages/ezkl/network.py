@@ -33,6 +33,22 @@ def one_sample(model: onnx_files.Model, what: str) -> onnx_files.Model:
     return model
 
 
+def with_strides(model: onnx_files.Model) -> onnx_files.Model:
+    """The model with the strides ONNX has by default written down, without which EZKL takes no convolution or pool.
+
+    Changed in place.
+    """
+    import onnx
+
+    ranks = {value.name: len(value.dims) - 2 for value in model.graph.initializer}
+    for node in model.graph.node:
+        given = {entry.name: entry for entry in node.attribute}
+        if node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool") and "strides" not in given:
+            rank = len(given["kernel_shape"].ints) if "kernel_shape" in given else ranks.get(node.input[1], 0)
+            node.attribute.append(onnx.helper.make_attribute("strides", [1] * rank, attr_type=onnx.AttributeProto.INTS))
+    return model
+
+
 def write_samples(x: NDArray[np.float32], path: Path) -> Path:
     """Normalised samples (n, *shape), one after another in one list: EZKL splits it by the input's size."""
     path.write_text(json.dumps({"input_data": [x.reshape(-1).tolist()]}), encoding="utf-8")
@@ -44,20 +60,42 @@ def forward(
 ) -> NDArray[np.float32]:
     """Normalised samples (n, *shape) through the circuit's own arithmetic: scores (n, classes).
 
-    It computes witnesses, in files of `place` that are deleted again, and proves nothing.
+    It computes witnesses, and proves nothing.
     """
     import numpy as np
 
+    answers = witnesses(ezkl, compiled, x, place, ("outputs",), expected=expected)
+    return np.array([settings.scores(outputs[0]) for (outputs,) in answers], np.float32)
+
+
+def witnesses(
+    ezkl: Ezkl,
+    compiled: Path,
+    x: NDArray[np.float32],
+    place: Path,
+    keep: tuple[str, ...],
+    first: Sequence[Call] = (),
+    expected: float = 10.0,
+    timeout: float | None = None,
+) -> list[list[Any]]:
+    """The entries `keep` of the witness of each of the normalised samples (n, *shape).
+
+    The calls `first` come before, in the same process. Inputs and witnesses lie in files of `place` that are deleted.
+    """
     calls: list[Call] = []
     for index, sample in enumerate(x):
         data = write_samples(sample, place / f"sample{index}.json")
         arguments = {"data": str(data), "model": str(compiled), "output": str(place / "witness.json")}
-        calls.append(Call("gen_witness", arguments, keep="outputs"))
+        calls.append(Call("gen_witness", arguments, keep))
     try:
-        answers: Sequence[Any] = ezkl.run(
-            calls, "EZKL's gen_witness", expected=expected, shown=f"run the circuit on {len(x)} samples"
+        answers: list[Any] = ezkl.run(
+            [*first, *calls],
+            "EZKL's gen_witness",
+            expected=expected,
+            timeout=timeout,
+            shown=f"run the circuit on {len(x)} samples",
         ).values
     finally:
         for path in (place / "witness.json", *(Path(call.arguments["data"]) for call in calls)):
             path.unlink(missing_ok=True)
-    return np.array([settings.scores(outputs[0]) for outputs in answers], np.float32)
+    return answers[len(first) :]

@@ -15,7 +15,7 @@ from stages.base import Inputs, Metrics, Params, Stage, progress
 from stages.ezkl import licence, settings
 from stages.ezkl.calls import Ezkl, EzklError
 from stages.ezkl.local_store import local_store
-from stages.ezkl.network import one_sample
+from stages.ezkl.network import one_sample, with_strides
 
 Visibility = Literal["private", "public", "fixed", "hashed"]
 
@@ -34,7 +34,9 @@ class QuantizeParams(Params):
         default=None, ge=2, le=2**20, description="base numbers are taken apart in; unset: calibrate chooses"
     )
     decomp_legs: int | None = Field(default=None, ge=1, le=32, description="digits a number is taken apart into")
-    num_inner_cols: int = Field(default=2, ge=1, le=64, description="columns that one block of the circuit is wide")
+    num_inner_cols: int | None = Field(
+        default=None, ge=1, le=64, description="columns that one block of the circuit is wide; unset: calibrate chooses"
+    )
     scale_rebase_multiplier: int = Field(default=1, ge=1, description="how far a scale may grow before it is reduced")
     lookup_range: tuple[int, int] = Field(default=(-32768, 32768), description="of lookups, until calibrate finds it")
     logrows: int = Field(default=17, ge=6, le=26, description="rows as a power of two, until calibrate finds it")
@@ -58,7 +60,7 @@ class QuantizeParams(Params):
 
     @property
     def run_arguments(self) -> dict[str, Any]:
-        """As EZKL names them; without a decomposition where calibrate chooses it."""
+        """As EZKL names them; without those that calibrate chooses."""
         return {name: value for name, value in self.model_dump(exclude={"resources"}).items() if value is not None}
 
 
@@ -71,7 +73,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
 
     licence.show_once(local_store(out), progress)
     what = "the simplified model"
-    model = one_sample(onnx_files.read_model(inputs["simplify"] / "model.onnx", what), what)
+    model = with_strides(one_sample(onnx_files.read_model(inputs["simplify"] / "model.onnx", what), what))
     onnx_files.write_model(model, out / settings.NETWORK)
     written = inputs.scratch / settings.FILE
     try:

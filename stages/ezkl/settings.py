@@ -1,7 +1,9 @@
 """EZKL's settings of a circuit, made canonical, and what can be read from them.
 
 EZKL writes the time and lists in random order into its settings, and both change the keys. With the lists sorted and
-the time zero, the same settings, model and SRS give the same keys.
+the time zero, the same settings, model and SRS give the same keys. It also lists every sum of products (einsum) of the
+circuit, and reserves columns for each in case it is checked at a random point (Freivalds), though most are not: only
+those that are stay in the list, which makes the circuit a third smaller and constrains it no less.
 """
 
 from __future__ import annotations
@@ -46,6 +48,16 @@ class Settings:
         return max((int(high) - int(low) + 1 for low, high in ranges), default=1)
 
     @property
+    def einsum_cells(self) -> int:
+        """Cells of the products that are checked at a random point, which have columns of their own."""
+        return int(self.raw["einsum_params"]["total_einsum_col_size"])
+
+    @property
+    def inner_columns(self) -> int:
+        """Columns that one block of the circuit is wide."""
+        return int(self.raw["run_args"]["num_inner_cols"])
+
+    @property
     def output_scale(self) -> float:
         """An output is this times the score."""
         return float(2 ** int(self.raw["model_output_scales"][0]))
@@ -88,15 +100,30 @@ def read(path: Path) -> Settings:
         raw = json.loads(path.read_text(encoding="utf-8"))
         for name in ("required_range_checks", "required_lookups"):
             raw[name] = sorted(raw[name], key=lambda entry: json.dumps(entry, sort_keys=True))
-        settings = Settings({**raw, "timestamp": 0})
+        equations = sorted((e for e in raw["einsum_params"]["equations"] if checked_at_random(*e)), key=json.dumps)
+        settings = Settings({**raw, "timestamp": 0, "einsum_params": {**raw["einsum_params"], "equations": equations}})
         # what is read of it later, so that a damaged file is seen here
         _ = settings.logrows, settings.rows, settings.largest_table, settings.output_scale, settings.instances
-        _ = settings.largest_input, settings.outputs_public
+        _ = settings.largest_input, settings.outputs_public, settings.einsum_cells, settings.inner_columns
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise StageError(
             f"cannot read the circuit's settings in {path.name}: {error!r}", "run calibrate again"
         ) from error
     return settings
+
+
+def checked_at_random(equation: str, sizes: Mapping[str, int]) -> bool:
+    """Whether EZKL checks the einsum `equation`, whose axes have these sizes, by Freivalds' algorithm.
+
+    It does for a product of matrices: where two axes of the result or more come from one operand each.
+    """
+    operands, result = equation.split("->")
+    free = [
+        axis
+        for axis in result
+        if sizes.get(axis, 1) > 1 and sum(axis in operand for operand in operands.split(",")) == 1
+    ]
+    return len(free) >= 2
 
 
 def signed(felt: str) -> int:

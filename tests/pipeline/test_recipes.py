@@ -101,19 +101,49 @@ def read_npy(path: Path, name: str, count: int) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
-def test_real_mnist_reaches_akida(tmp_path):
+def copy_with_mnist(place: Path) -> Path:
+    """A copy that reads MNIST where this repository does; skips the test if it is nowhere."""
     roots = [root for root in data_roots(ROOT) if (root / "MNIST" / "raw").is_dir()]
     if not roots:
         pytest.skip("MNIST lies in no data_root, and tests download nothing")
-    place = copy(tmp_path / "mnist")
-    (place / "recipes/mnist_quick.yaml").write_text(QUICK_MNIST)
+    copy(place)
     defaults = YAML(typ="safe").load((place / "params.yaml").read_text())
     defaults["data_root"] = [str(root) for root in roots]
     YAML().dump(defaults, place / "params.yaml")
+    return place
+
+
+@pytest.mark.slow
+def test_real_mnist_reaches_akida(tmp_path):
+    place = copy_with_mnist(tmp_path / "mnist")
+    (place / "recipes/mnist_quick.yaml").write_text(QUICK_MNIST)
     call(place, "./recast", "run", "mnist_quick")
     measured = metrics(place, "mnist_quick/akida/verify")
     assert measured["samples"] == 10_000 and measured["accuracy_emitted"] > 0.96
     mapping = json.loads((place / "artifacts/mnist_quick/akida/emit/mapping.json").read_text())
     software = [layer for layer in mapping["layers"] if layer["runs_in"] == "software"]
     assert software and all(layer["reason"] for layer in software)
+
+
+@pytest.mark.slow
+def test_the_ezkl_recipes_prove_what_their_networks_say(tmp_path):
+    place = copy_with_mnist(tmp_path / "ezkl")
+    call(place, "./recast", "run", "mnist_mlp_ezkl", "lenet_ezkl")
+    for recipe, float_accuracy in (("mnist_mlp_ezkl", 0.9), ("lenet_ezkl", 0.985)):
+        assert metrics(place, f"{recipe}/train")["accuracy"] >= float_accuracy
+        measured = metrics(place, f"{recipe}/ezkl/verify")
+        assert measured["samples"] == 100 and measured["agreement"] >= 0.99 and measured["max_abs_error"] <= 0.15
+        assert measured["forgeries_rejected"] == measured["evm_forgeries_rejected"] == 5
+        # as the data stage stores it
+        image = place / "image.json"
+        image.write_text(json.dumps(read_npy(place / f"artifacts/{recipe}/data/test.npz", "x", 1)[0]))
+        call(place, "./recast", "prove", f"{recipe}/ezkl", "image.json", "-o", "proof.json")
+        said = call(place, "./recast", "check-proof", f"{recipe}/ezkl", "proof.json").stdout
+        label = read_npy(place / f"artifacts/{recipe}/data/test.npz", "y", 1)[0]
+        assert f"the proof holds: class {label}" in said
+    assert metrics(place, "mnist_mlp_ezkl/ezkl/verify")["evm_deployable"] is True
+    # the chosen shape is what makes LeNet's proof cheap
+    chosen = metrics(place, "lenet_ezkl/ezkl/calibrate")
+    assert chosen["convolutions"] == "products" and chosen["predicted_memory_bytes"] < 1.5 * 2**30
+    status = call(place, ".venv/bin/dvc", "status", "--with-deps", "mnist_mlp_ezkl", "lenet_ezkl").stdout
+    assert "up to date" in status

@@ -52,6 +52,31 @@ def with_sigmoid() -> Any:
     )
 
 
+def convolutional() -> Any:
+    """Conv (padded), Relu, AveragePool, Flatten and Gemm on the mean of each quadrant."""
+    import onnx
+
+    node = onnx.helper.make_node
+    kernels = np.random.default_rng(0).normal(0.2, 0.1, (6, 1, 3, 3))
+    # each quadrant's mean, summed over the channels
+    weight = np.tile(np.eye(4), 6)
+    return model(
+        [
+            node("Conv", ["image", "kernels", "bias"], ["seen"], "conv", pads=[1, 1, 1, 1]),
+            node("Relu", ["seen"], ["positive"], "relu"),
+            node("AveragePool", ["positive"], ["pooled"], "pool", kernel_shape=[4, 4], strides=[4, 4]),
+            node("Flatten", ["pooled"], ["flat"], "flatten", axis=1),
+            node("Gemm", ["flat", "weight"], ["scores"], "gemm", transB=1),
+        ],
+        [
+            initializer("kernels", kernels),
+            initializer("bias", np.linspace(-0.1, 0.1, 6)),
+            initializer("weight", weight / 2),
+        ],
+        opset=OPSET,
+    )
+
+
 def quadrants() -> np.ndarray[Any, Any]:
     """(4, 64): row i picks the pixels of quadrant i."""
     rows = np.zeros((4, 8, 8))

@@ -1,6 +1,7 @@
 # environment: ezkl
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,32 @@ def test_too_few_samples_are_refused(quantized: Workplace, tmp_path: Path) -> No
         copied(quantized, tmp_path).run(calibrate.STAGE, "calibrate", fidelity_samples=65)
 
 
-def test_scales_ezkl_did_not_keep_are_no_secret(tmp_path: Path) -> None:
+def test_scales_may_differ(tmp_path: Path) -> None:
+    work = circuits.workplace(tmp_path / "uneven", circuits.mlp())
+    work.run(quantize.STAGE, "quantize", input_scale=4, param_scale=9)
+    metrics = work.run(calibrate.STAGE, "calibrate")
+    assert (metrics["input_scale"], metrics["param_scale"]) == (4, 9)
+
+
+def test_scales_that_ezkls_own_calibration_did_not_keep_are_no_secret(tmp_path: Path) -> None:
     work = circuits.workplace(tmp_path / "uneven", circuits.mlp())
     work.run(quantize.STAGE, "quantize", input_scale=4, param_scale=9)
     with pytest.raises(
         StageError, match=r"asks for scales 4 \(input\) and 9 \(weights\), and EZKL's calibration chose"
-    ):
-        work.run(calibrate.STAGE, "calibrate")
+    ) as caught:
+        work.run(calibrate.STAGE, "calibrate", optimize=None)
+    assert "set calibrate.optimize, which keeps them" in caught.value.remedy
+
+
+def test_ranges_are_those_ezkls_own_calibration_finds(tmp_path: Path) -> None:
+    work = circuits.workplace(tmp_path / "sigmoid", circuits.with_sigmoid())
+    work.run(quantize.STAGE, "quantize", decomp_base=128, decomp_legs=4, num_inner_cols=2)
+    ours = work.run(calibrate.STAGE, "ours")
+    work.run(calibrate.STAGE, "theirs", optimize=None, max_logrows=ours["logrows"])
+    ours_found, theirs = ((work.root / name / settings.FILE).read_bytes() for name in ("ours", "theirs"))
+    assert ours_found == theirs
+    low, high = json.loads(theirs)["run_args"]["lookup_range"]
+    assert low < 0 < high
 
 
 def test_settings_that_make_no_sense_are_refused_before_anything_runs() -> None:

@@ -73,12 +73,16 @@ def test_a_call_that_takes_too_long_is_stopped(sigmoid: Workplace, store: Path, 
     assert caught.value.kind == "timeout"
 
 
-def test_a_key_of_another_circuit_is_an_error_of_ours(mlp: Workplace, store: Path, tmp_path: Path) -> None:
-    """The same network with other logrows: EZKL panics, with an exception that is none of Python's `Exception`."""
-    apart = {"decomp_base": 2048, "decomp_legs": 3}
-    larger = circuits.emitted(tmp_path / "larger", circuits.mlp(), {"optimize": None}, apart)
+def test_a_key_of_another_circuit_is_an_error_of_ours(store: Path, tmp_path: Path) -> None:
+    """The same network and columns with other logrows: EZKL panics, with an exception that is no `Exception`."""
+    small, larger = (
+        circuits.emitted(
+            tmp_path / str(base), circuits.mlp(), {"optimize": None}, {"decomp_base": base, "decomp_legs": 3}
+        )
+        for base in (1024, 2048)
+    )
     ezkl = Ezkl(tmp_path, 1)
-    arguments = proving_arguments(mlp, store, ezkl, np.zeros((1, 8, 8), np.float32), tmp_path)
+    arguments = proving_arguments(small, store, ezkl, np.zeros((1, 8, 8), np.float32), tmp_path)
     other = keys.ensure(larger.root / "emit", store, ezkl)
     with pytest.raises(EzklError, match="EZKL's prove panicked: assertion") as caught:
         ezkl("prove", **{**arguments, "pk_path": str(other.proving)})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.base import StageError
-from stages.ezkl import calibrate, cost, emit, evm, keys, quantize, solidity, srs
+from stages.ezkl import calibrate, cost, emit, evm, keys, quantize, settings, solidity, srs
 from stages.ezkl.calls import Ezkl
 from tests.stages.ezkl import circuits
 from tests.stages.onnx_models import Workplace, contents
@@ -37,6 +37,7 @@ def test_the_contract_is_the_same_each_time_and_runs_within_the_limit(contract: 
     code = evm.read_code(tmp_path / "emit" / solidity.CODE)
     assert metrics["evm_code_bytes"] == len(code) <= cost.EIP_170_BYTES
     assert metrics["evm_deployable"] is True
+    assert cost.predict(settings.read(tmp_path / "emit" / settings.FILE)).code == pytest.approx(len(code), rel=0.05)
 
 
 def test_what_is_insecure_says_so_everywhere(contract: Workplace, mlp: Workplace) -> None:
