@@ -318,7 +318,7 @@ def where_the_time_goes(place: Path) -> list[tuple[str, float]]:
     stats: dict[tuple[str, int, str], Any] = pstats.Stats(str(profile)).stats  # type: ignore[attr-defined]
     # none of these calls another of them
     named = {
-        "reading recipes": ("pipeline/plan.py", "make_plan"),
+        "reading recipes": ("pipeline/sound_plan.py", "make_sound_plan"),
         "reading dvc.yaml and dvc.lock, making the graph": ("pipeline/dvc_repository.py", "steps"),
         "looking at what changed": ("pipeline/dvc_repository.py", "is_changed"),
         "asking the run-cache": ("pipeline/dvc_repository.py", "restore"),

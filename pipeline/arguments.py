@@ -120,10 +120,12 @@ def _add_run(add: Add) -> None:
         "finished; a second one kills.",
     )
     run.add_argument("recipes", nargs="*", metavar="RECIPE", help=_RECIPES)
-    run.add_argument("--target", metavar="TARGET", help="only what this target needs, for example akida")
-    run.add_argument(
-        "--stage", metavar="[TARGET/]STAGE", help="only this stage and what it needs, for example train or akida/emit"
-    )
+    for option, metavar, what in (
+        ("target", "TARGET", "only what this target needs, for example akida"),
+        ("stage", "[TARGET/]STAGE", "only this stage and what it needs, for example train or akida/emit"),
+    ):
+        help = f"{what}; give it again for several"
+        run.add_argument(f"--{option}", metavar=metavar, action="append", default=[], dest=f"{option}s", help=help)
     run.add_argument(
         "--jobs",
         type=_count,

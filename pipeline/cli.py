@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -81,6 +81,23 @@ def _enter_root() -> Path:
     return root
 
 
+def _warn(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr)
+
+
+def _everything(root: Path, wanted: Sequence[str]) -> Plan:
+    """The plan of every recipe, for a verb that works on the wanted ones; with some wanted, others may be broken."""
+    from pipeline.plan import make_plan
+    from pipeline.sound_plan import make_sound_plan, warning
+
+    if not wanted:
+        return make_plan(root)
+    plan = make_sound_plan(root, wanted)
+    _warn(warning(plan))
+    return plan
+
+
 def _plan_of(options: argparse.Namespace) -> tuple[Path, Plan]:
     from pipeline.plan import make_plan
 
@@ -101,12 +118,11 @@ def _check(options: argparse.Namespace) -> Exit:
 
 def _plan(options: argparse.Namespace) -> Exit:
     from pipeline import views
-    from pipeline.plan import make_plan
 
     root, plan = _plan_of(options)
     states: dict[str, str] = {}
     if not options.no_status:
-        _refuse_stale(root, make_plan(root) if options.recipes else plan, "or add --no-status")
+        _refuse_stale(root, _everything(root, options.recipes) if options.recipes else plan, "or add --no-status")
         states = _states(root, plan)
     render = {"text": views.as_text, "json": views.as_json, "mermaid": views.as_mermaid}[options.format]
     print(render(plan, states))
@@ -127,16 +143,15 @@ def _refuse_stale(root: Path, everything: Plan, otherwise: str = "") -> None:
 
     if not dvcfile.is_current(root, everything):
         message = "dvc.yaml does not match the recipes, so what would run is unknown"
-        raise RecastError(message, ", ".join(filter(None, ["run './recast sync'", otherwise])))
+        raise RecastError(message, ", ".join(filter(None, [dvcfile.sync_remedy(everything), otherwise])))
 
 
 def _explain(options: argparse.Namespace) -> Exit:
     from pipeline import environments, explain
     from pipeline.dvc_repository import Repository
-    from pipeline.plan import make_plan
 
     root = _enter_root()
-    plan = make_plan(root)
+    plan = _everything(root, [options.what.strip("/").partition("/")[0]])
     _, ids = explain.wanted(plan, options.what)
     _refuse_stale(root, plan)
     environments.device(root)
@@ -155,10 +170,10 @@ def _blame(options: argparse.Namespace) -> Exit:
 
     root = _enter_root()
     recipe, slash, target = options.what.partition("/")
-    plan = make_plan(root)
+    plan = make_plan(root, [recipe])
     if not slash:
-        known = ", ".join(f"{recipe}/{name}" for name in plan.recipes[recipe].targets) if recipe in plan.recipes else ""
-        raise RecastError(f"'{options.what}' names no target", f"for example: {known or 'digits/akida'}")
+        known = ", ".join(f"{recipe}/{name}" for name in plan.recipes[recipe].targets)
+        raise RecastError(f"'{options.what}' names no target", f"for example: {known}")
     report = blame.blame(root, plan, recipe, target)
     print(blame.as_json(report) if options.json else blame.as_text(report))
     return Exit.DONE
@@ -194,9 +209,10 @@ def _sync(options: argparse.Namespace) -> Exit:
 
 def _run(options: argparse.Namespace) -> Exit:
     root = _enter_root()
-    request = {"recipes": tuple(dict.fromkeys(options.recipes)), "target": options.target, "stage": options.stage}
+    names = {"recipes": options.recipes, "targets": options.targets, "stages": options.stages}
+    request = {what: tuple(dict.fromkeys(given)) for what, given in names.items()}
     if options.dry:
-        return _dry_run(root, options)
+        return _dry_run(root, request, options)
     started = time.monotonic()
     if not options.force and (memory := up_to_date.recall(root, request)):
         with make_display(sys.stdout, json=options.json) as display:
@@ -204,6 +220,7 @@ def _run(options: argparse.Namespace) -> Exit:
             for stage in memory.stages:
                 display.show(Changed(stage, State.UP_TO_DATE))
             display.show(Ended(time.monotonic() - started))
+        _warn(memory.warning)
         _show_tables(options, memory.tables)
         return Exit.DONE
     from pipeline.executor import Interrupts, Options
@@ -228,6 +245,7 @@ def _run(options: argparse.Namespace) -> Exit:
             interrupts,
             warm=not options.cold,
             timeout=options.timeout,
+            warn=_warn,
         )
     _show_tables(options, outcome.tables.items())
     return Exit.STAGE_FAILED if outcome.result.failed else Exit.DONE
@@ -253,12 +271,11 @@ def _show_tables(options: argparse.Namespace, tables: Iterable[tuple[str, Sequen
         show_table(console, recipe, rows)
 
 
-def _dry_run(root: Path, options: argparse.Namespace) -> Exit:
+def _dry_run(root: Path, request: Mapping[str, tuple[str, ...]], options: argparse.Namespace) -> Exit:
     from pipeline import running, views
-    from pipeline.plan import make_plan
 
-    plan = make_plan(root)
-    targets = running.dvc_names(plan, running.Request(tuple(options.recipes), options.target, options.stage))
+    plan = _everything(root, options.recipes)
+    targets = running.dvc_names(plan, running.Request(**request))
     part = running.needed(plan, options.recipes, targets)
     if options.force:
         states = dict.fromkeys(part.stages, views.WOULD_RUN)
@@ -275,12 +292,16 @@ def _stage(options: argparse.Namespace) -> Exit:
     from pipeline import dvcfile, environments
     from pipeline.plan import make_plan
     from pipeline.results import write_summary
+    from pipeline.sound_plan import make_sound_plan, warning
     from pipeline.stage_process import run_stage, sweep
 
     root = _enter_root()
     if options.recipe == GUARD:
         sweep(root)
-        dvcfile.pass_guard(root, make_plan(root))
+        # which recipe DVC is about to run is unknown; the stages of a broken one refuse it themselves
+        plan = make_sound_plan(root, ())
+        _warn(warning(plan))
+        dvcfile.pass_guard(root, plan)
         return Exit.DONE
     plan = make_plan(root, [options.recipe])
     if options.stage is None:

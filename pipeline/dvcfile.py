@@ -12,11 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.environments import DEVICE
 from pipeline.errors import RecastError
+from pipeline.kept_stages import same, with_kept
 from pipeline.layout import ARTIFACTS, DEFAULTS, GUARD, RECIPES
 from pipeline.plan import Plan, PlannedStage
+from pipeline.sound_plan import to_mend
 
 DVCFILE = "dvc.yaml"
 GUARD_PASS = f"{ARTIFACTS}/{GUARD}.txt"
@@ -24,7 +27,8 @@ GUARD_PASS = f"{ARTIFACTS}/{GUARD}.txt"
 GUARD_TEXT = "dvc.yaml matches the recipes\n"
 SUMMARY = "summary.json"
 METRICS = "metrics.json"
-SYNC_REMEDY = "run './recast sync' and then this command again"
+_SYNC = "run './recast sync'"
+SYNC_REMEDY = f"{_SYNC} and then this command again"
 
 _HEADER = f"""\
 # Written by `recast sync` from {RECIPES}/ and {DEFAULTS}: edit those, not this.
@@ -119,19 +123,42 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def is_current(root: Path, plan: Plan) -> bool:
-    """Whether dvc.yaml on disk is what the plan of all recipes gives."""
+    """Whether dvc.yaml on disk is what the plan of all recipes gives, apart from those that it leaves out.
+
+    Raises RecastError if it leaves some out, and dvc.yaml cannot be read.
+    """
+    return _renewed(root, plan) is None
+
+
+def _renewed(root: Path, plan: Plan) -> str | None:
+    """The text that dvc.yaml must become; None if it may stay as it is."""
+    fresh = dvc_document(plan)
     try:
-        return (root / DVCFILE).read_text(encoding="utf-8") == render(dvc_document(plan))
+        text = (root / DVCFILE).read_text(encoding="utf-8")
     except FileNotFoundError:
-        return False
+        return render(fresh)
+    if plan.broken:
+        try:
+            there = YAML(typ="safe").load(text)
+            fresh = with_kept(fresh, there, plan.broken)
+        except (YAMLError, RecastError) as error:
+            message = f"{DVCFILE} cannot be read, and it alone knows the stages of {', '.join(plan.broken)}"
+            remedy = f"mend {to_mend(plan)}, or restore {DVCFILE} from git"
+            raise RecastError(message, remedy) from error
+        # without a recipe that extends them, stages may come in another order
+        if same(fresh, there):
+            return None
+    rendered = render(fresh)
+    return None if rendered == text else rendered
 
 
 def write(root: Path, plan: Plan) -> bool:
-    """Bring dvc.yaml up to date; whether it had to change."""
-    if is_current(root, plan):
+    """Bring dvc.yaml up to date, what it says of recipes the plan leaves out excepted; whether it had to change."""
+    renewed = _renewed(root, plan)
+    if renewed is None:
         return False
     fresh = root / f"{DVCFILE}.new"
-    fresh.write_text(render(dvc_document(plan)), encoding="utf-8")
+    fresh.write_text(renewed, encoding="utf-8")
     fresh.replace(root / DVCFILE)
     return True
 
@@ -139,10 +166,15 @@ def write(root: Path, plan: Plan) -> bool:
 def pass_guard(root: Path, plan: Plan) -> None:
     """Do the guard stage: RecastError unless dvc.yaml matches the plan of all recipes."""
     if not is_current(root, plan):
-        raise RecastError("dvc.yaml no longer matches the recipes", SYNC_REMEDY)
+        raise RecastError("dvc.yaml no longer matches the recipes", f"{sync_remedy(plan)} and then this command again")
     path = root / GUARD_PASS
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(GUARD_TEXT, encoding="utf-8")
+
+
+def sync_remedy(plan: Plan) -> str:
+    """How to bring dvc.yaml up to date."""
+    return f"run './recast run NAME', or mend {to_mend(plan)} and {_SYNC}" if plan.problems else _SYNC
 
 
 def refuse_stale_entry(root: Path, name: str, expected: Mapping[str, Any]) -> None:

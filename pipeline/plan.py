@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import Problem, RecastError, did_you_mean
 from pipeline.layout import ARTIFACTS
 from stages.base import Stage
 from stages.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from pipeline.resolve import Resolver
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class Plan:
 
     stages: Mapping[str, PlannedStage]
     recipes: Mapping[str, PlannedRecipe]
+    broken: tuple[str, ...] = ()
+    """recipes that are left out, since something is wrong with them, or with what they extend or use"""
+    problems: tuple[Problem, ...] = ()
+    """all that is wrong with what is left out"""
 
     def find(self, recipe: str, address: str) -> PlannedStage:
         """The stage a recipe calls `stage` or `target/stage`; RecastError if there is none."""
@@ -129,9 +136,14 @@ def make_plan(root: Path, names: Iterable[str] | None = None) -> Plan:
     resolver = Resolver(root)
     resolver.add_all() if names is None else resolver.add_named(names)
     resolver.recipes.refuse_problems()
+    return plan_of(resolver)
+
+
+def plan_of(resolver: Resolver, broken: tuple[str, ...] = (), problems: tuple[Problem, ...] = ()) -> Plan:
+    """The plan of what the resolver gathered, without a problem."""
     # a trunk stage that every target has its own branch of is nobody's
     used = {id for recipe in resolver.planned.values() for id in recipe.ids}
     stages = {id: stage for id, stage in resolver.stages.items() if id in used}
     edges = {id: sorted(set(stage.inputs.values())) for id, stage in stages.items()}
     order = TopologicalSorter(edges).static_order()
-    return Plan({id: stages[id] for id in order}, resolver.planned)
+    return Plan({id: stages[id] for id in order}, resolver.planned, broken, problems)

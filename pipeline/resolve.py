@@ -36,8 +36,7 @@ class Resolver:
     def add_all(self) -> None:
         """Resolve every recipe of the repository; RecastError if there is none."""
         self.recipes.check_file_names()
-        for name in self.recipes.names():
-            self._add(self.recipes.recipe(name))
+        self.add(self.recipes.names())
         if not self.planned and not self.problems:
             raise RecastError("there are no recipes in recipes/", "add one; docs/recipes.md shows how")
 
@@ -45,6 +44,11 @@ class Resolver:
         """Resolve the named recipes; RecastError for a name without a file."""
         for name in names:
             self._add(self.recipes.require(name))
+
+    def add(self, names: Iterable[str]) -> None:
+        """Resolve recipes by the names of their files, whether or not these are fit to be recipes' names."""
+        for name in names:
+            self._add(self.recipes.recipe(name))
 
     def _add(self, recipe: Recipe | None) -> None:
         if recipe is None:

@@ -53,11 +53,13 @@ Rows = list[tuple[str, ...]]
 """target, accuracy float and emitted, agreement, size, time, artifact: text, as the table shows it"""
 
 
-def result_rows(root: Path, plan: Plan, recipe: str, only: str | None = None, unfinished: Collection[str] = ()) -> Rows:
-    """A row for each target of the recipe, or for one only; dashes for what its stages did not measure or finish."""
+def result_rows(
+    root: Path, plan: Plan, recipe: str, only: Collection[str] = (), unfinished: Collection[str] = ()
+) -> Rows:
+    """A row for each target of the recipe, or for these only; dashes for what its stages did not measure or finish."""
     rows = []
     for target, ids in plan.recipes[recipe].targets.items():
-        if only in (None, target):
+        if not only or target in only:
             stages = {name: plan.stages[id] for name, id in ids.items()}
             finished = "verify" in stages and ids["verify"] not in unfinished
             measured = _metrics(root, stages["verify"]) if finished else {}

@@ -16,6 +16,7 @@ from pipeline.layout import DEFAULTS, GUARD, RECIPES
 from pipeline.plan import Plan, PlannedStage, make_plan
 from pipeline.results import write_summary
 from pipeline.shell import ShellRunner
+from pipeline.sound_plan import make_sound_plan
 from pipeline.stage_process import LOGS, read_timings, run_stage
 from pipeline.workers import Workers
 
@@ -36,12 +37,15 @@ class PlanRunner:
         self._left: dict[str, tuple[str, int]] = {}
         """stages that have not ended -> what they would share a warm process by"""
         self._warm: set[tuple[str, int]] = set()
+        self._known = Plan({}, {})
+        """the plan with what earlier ones had: of a recipe that broke since, a thread may be about to run a stage"""
         self._take(plan, stamp)
 
     def _take(self, plan: Plan, stamp: Stamp) -> None:
         self.plan = plan
         self._stamp = stamp
-        self._planned = {stage.dvc_name: stage for stage in plan.stages.values()}
+        self._known = Plan({**self._known.stages, **plan.stages}, {**self._known.recipes, **plan.recipes})
+        self._planned = {stage.dvc_name: stage for stage in self._known.stages.values()}
 
     def __enter__(self) -> PlanRunner:
         return self
@@ -85,30 +89,41 @@ class PlanRunner:
         return self._planned.get(step.name)
 
     def settle(self, step: Step) -> bool:
-        """Plan again if a recipe was edited while the run went on: a stage runs with what DVC has just noted."""
+        """Plan again if a recipe was edited while the run went on: a stage runs with what DVC has just noted.
+
+        Raises RecastError if the step's own recipe cannot be planned any more, or needs another dvc.yaml.
+        """
         stamp = sources_stamp(self.root)
         if stamp == self._stamp:
+            self._refuse_broken(step)
             return True
-        plan = make_plan(self.root)
+        plan = make_sound_plan(self.root, ())
         if not dvcfile.is_current(self.root, plan):
             raise RecastError(
                 "the recipes were changed while they ran, so that dvc.yaml no longer matches them",
                 "run the command again: what finished is kept",
             )
         self._take(plan, stamp)
+        self._refuse_broken(step)
         return False
+
+    def _refuse_broken(self, step: Step) -> None:
+        stage = self._stage(step)
+        recipe = stage.recipe if stage else step.name
+        if recipe in self.plan.broken:
+            make_plan(self.root, [recipe])  # raises, for its problems
 
     def run(self, step: Step, gpus: Sequence[str], show: Show) -> float | None:
         """Run the step to its end; for a stage of the plan the seconds of its own process."""
         stage = self._stage(step)
         if stage:
             return self._run_stage(stage, gpus, show)
-        if step.name == GUARD or step.name in self.plan.recipes:
+        if step.name == GUARD or step.name in self._known.recipes:
             show(Changed(step.name, State.RUNNING))
             if step.name == GUARD:
                 dvcfile.pass_guard(self.root, self.plan)
             else:
-                write_summary(self.root, self.plan, step.name)
+                write_summary(self.root, self._known, step.name)
             return None
         return self._shells.run(step, gpus, show)
 
@@ -121,7 +136,7 @@ class PlanRunner:
             self._warm.add(_sharing(stage))
         return run_stage(
             self.root,
-            self.plan,
+            self._known,
             stage,
             environment,
             live,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import dvcfile, environments, up_to_date
 from pipeline.budget import this_machine
 from pipeline.dvc_repository import Repository
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import RecastError, RecipeError, did_you_mean
 from pipeline.events import Message, Show, State
 from pipeline.executor import Executor, Interrupts, Options, Result
 from pipeline.explain import explain
@@ -21,16 +21,17 @@ from pipeline.results import Rows, result_rows
 from pipeline.run_lock import only_run
 from pipeline.runner import PlanRunner, sources_stamp
 from pipeline.schema import SCHEMA, render_schema
+from pipeline.sound_plan import make_sound_plan, warning
 from pipeline.stage_process import sweep
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for: recipes (all if none is named), and perhaps one target or stage of them only."""
+    """What the user asks for: recipes (all if none is named), and perhaps some targets or stages of them only."""
 
     recipes: tuple[str, ...] = ()
-    target: str | None = None
-    stage: str | None = None
+    targets: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,12 @@ def run(
     *,
     warm: bool = True,
     timeout: float | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Bring what is asked for up to date. Raises RecastError for what no stage is to blame for."""
+    """Bring what is asked for up to date. Raises RecastError for what no stage is to blame for.
+
+    `warn` is told of broken recipes that were not asked for, if some were; otherwise every recipe must be sound.
+    """
 
     def say(text: str) -> None:
         show(Message(text))
@@ -60,8 +65,10 @@ def run(
         sweep(root)
         sources = up_to_date.sources(root)
         stamp = sources_stamp(root)
-        plan = make_plan(root)
+        plan = make_sound_plan(root, request.recipes) if request.recipes else make_plan(root)
         targets = dvc_names(plan, request)
+        if said := warning(plan):
+            warn(said)
         sync(root, plan, say)
         repository = Repository(root, say, interrupts.check)
         try:
@@ -72,23 +79,30 @@ def run(
             repository.close()
         unfinished = {id for id, state in result.states.items() if state in (State.FAILED, State.SKIPPED)}
         tables = {}
-        if request.stage is None:  # else most of what the table shows may be missing, or old
+        if not request.stages:  # else most of what the table shows may be missing, or old
             recipes = request.recipes or tuple(plan.recipes)
-            tables = {name: result_rows(root, plan, name, request.target, unfinished) for name in recipes}
+            tables = {name: result_rows(root, plan, name, request.targets, unfinished) for name in recipes}
         # nothing came out of a recipe of which no target has anything to show
         tables = {name: rows for name, rows in tables.items() if any(set(row[1:]) != {"–"} for row in rows)}
         if result.evidence:
-            memory = up_to_date.Memory(tuple(result.states), tuple(tables.items()))
+            memory = up_to_date.Memory(tuple(result.states), tuple(tables.items()), said)
             up_to_date.remember(root, asdict(request), result.evidence, memory)
         return Outcome(result, tables)
 
 
 def sync(root: Path, plan: Plan, say: Callable[[str], None]) -> None:
-    """Bring what is generated from the recipes up to date: dvc.yaml, the schema, and device.txt if nobody chose yet."""
+    """Bring what is generated from the recipes up to date: dvc.yaml, the schema, and device.txt if nobody chose yet.
+
+    What is generated from what the plan leaves out stays as it is. Raises RecipeError for a target that is broken.
+    """
     environments.device(root)
-    if not schema_is_current(root):
-        (root / SCHEMA).write_text(render_schema(root), encoding="utf-8")
-        say(f"wrote {SCHEMA}")
+    try:
+        if not schema_is_current(root):
+            (root / SCHEMA).write_text(render_schema(root), encoding="utf-8")
+            say(f"wrote {SCHEMA}")
+    except RecipeError:
+        if not plan.problems:
+            raise
     if dvcfile.write(root, plan):
         say(f"wrote {dvcfile.DVCFILE}")
     forget_dropped_params(root, plan, say)
@@ -138,20 +152,29 @@ def dvc_names(plan: Plan, request: Request) -> list[str]:
         if name not in plan.recipes:
             raise RecastError(f"no recipe named '{name}' in {RECIPES}/", did_you_mean(name, plan.recipes))
     recipes = tuple(dict.fromkeys(request.recipes)) or tuple(plan.recipes)
-    if request.stage is not None:
-        return _stages(plan, recipes, request.target, request.stage)
-    if request.target is None:
-        return list(recipes)
+    if request.stages:
+        targets = request.targets or (None,)
+        pairs = [(target, stage) for stage in request.stages for target in targets]
+        return _once(name for target, stage in pairs for name in _stages(plan, recipes, target, stage))
+    if request.targets:
+        return _once(name for target in request.targets for name in _target(plan, recipes, target))
+    return list(recipes)
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _target(plan: Plan, recipes: Sequence[str], target: str) -> list[str]:
     found = []
     for name in recipes:
-        stages = plan.recipes[name].targets.get(request.target)
+        stages = plan.recipes[name].targets.get(target)
         if stages:
             read = {source for id in stages.values() for source in plan.stages[id].inputs.values()}
             found += [plan.stages[id].dvc_name for id in stages.values() if id not in read]
     if not found:
         known = {known for name in recipes for known in plan.recipes[name].targets}
-        message = f"no target named '{request.target}' in {', '.join(recipes)}"
-        raise RecastError(message, did_you_mean(request.target, known))
+        raise RecastError(f"no target named '{target}' in {', '.join(recipes)}", did_you_mean(target, known))
     return found
 
 

@@ -1,8 +1,13 @@
-"""The JSON schema of a recipe, from the stages' params, so that editors complete and check."""
+"""The JSON schema of a recipe, from the stages' params, so that editors complete and check.
+
+Each stage is described once, under `definitions`, and referred to from wherever a recipe may say something about it. A
+reference has nothing beside it: whoever reads draft 7 ignores that.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +23,12 @@ SCHEMA = f"{RECIPES}/schema.json"
 def recipe_schema(root: Path) -> dict[str, Any]:
     """The schema of `recipes/*.yaml` for the stages and targets that exist here. Raises RecipeError."""
     recipes = Recipes(root)
-    trunk = {name: _stage(name) for name in TRUNK}
+    definitions: dict[str, Any] = {}
+    trunk = {name: _stage(name, definitions) for name in TRUNK}
     targets: dict[str, Any] = {}
     for name in recipes.known_targets():
         if target := recipes.target(name):
-            own = {stage: _stage(uses) for stage, uses in target.uses.items()}
+            own = {stage: _stage(uses, definitions) for stage, uses in target.uses.items()}
             stages = {"type": ["object", "null"], "properties": {**own, **trunk}, "additionalProperties": False}
             targets[name] = {
                 "description": f"Overrides recipes/targets/{name}.yaml; false drops an inherited target.",
@@ -44,7 +50,7 @@ def recipe_schema(root: Path) -> dict[str, Any]:
             },
             "model": {
                 "description": "The nn.Module to train: module:Class, or with its constructor's arguments.",
-                "anyOf": [{"type": "string", "pattern": "^[\\w.]+:\\w+$"}, _inline(ModelReference.model_json_schema())],
+                "anyOf": [{"type": "string", "pattern": "^[\\w.]+:\\w+$"}, ModelReference.model_json_schema()],
             },
             "stages": {
                 "description": "The trunk, which every target shares.",
@@ -59,6 +65,7 @@ def recipe_schema(root: Path) -> dict[str, Any]:
                 "additionalProperties": False,
             },
         },
+        "definitions": definitions,
     }
 
 
@@ -67,29 +74,40 @@ def render_schema(root: Path) -> str:
     return json.dumps(recipe_schema(root), indent=2) + "\n"
 
 
-def _stage(name: str) -> dict[str, Any]:
-    schema = _inline(load(name).params.model_json_schema())
-    schema["properties"].pop("model", None)
-    schema.pop("required", None)  # a base recipe or params.yaml may say it
-    schema.pop("title", None)
-    schema["type"] = ["object", "null"]
-    return schema
+def _stage(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """A reference to the description of a stage, which is added to the definitions if it is not among them yet."""
+    if name not in definitions:
+        schema = load(name).params.model_json_schema()
+        inner = schema.pop("$defs", {})
+        schema["properties"].pop("model", None)
+        schema.pop("required", None)  # a base recipe or params.yaml may say it
+        schema.pop("title", None)
+        schema["type"] = ["object", "null"]
+        definitions[name] = _referring(schema, name, inner, definitions)
+    return _reference(name)
 
 
-def _inline(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with every reference to its own definitions replaced by the definition."""
-    definitions = schema.pop("$defs", {})
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/definitions/{name}"}
 
-    def resolve(node: Any) -> Any:
-        if isinstance(node, list):
-            return [resolve(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        reference = node.get("$ref")
-        if reference:
-            rest = {key: value for key, value in node.items() if key != "$ref"}
-            return {**resolve(definitions[reference.rpartition("/")[2]]), **resolve(rest)}
-        return {key: resolve(value) for key, value in node.items()}
 
-    resolved: dict[str, Any] = resolve(schema)
-    return resolved
+def _referring(node: Any, stage: str, inner: Mapping[str, Any], definitions: dict[str, Any]) -> Any:
+    """The schema with references to the definitions in place of those to `inner` and what stands beside these.
+
+    A definition that is new bears the name of the stage, which is the first to need it.
+    """
+    if isinstance(node, list):
+        return [_referring(item, stage, inner, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: _referring(value, stage, inner, definitions) for key, value in node.items() if key != "$ref"}
+    if "$ref" not in node:
+        return found
+    title = node["$ref"].rpartition("/")[2]
+    merged = {**_referring(inner[title], stage, inner, definitions), **found}
+    text = json.dumps(merged)  # to Python 1 and true are the same
+    known = {json.dumps(definition): name for name, definition in definitions.items()}
+    name = known.get(text, f"{stage}.{title}")
+    if json.dumps(definitions.setdefault(name, merged)) != text:
+        return merged  # of two params of one type the stage says different things
+    return _reference(name)

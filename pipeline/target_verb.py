@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import environments
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import RecastError
 from pipeline.plan import Plan, PlannedStage, make_plan
 from stages.registry import PREDICTORS, VERBS, load_verb
 
@@ -49,8 +49,7 @@ def call(root: Path, name: str, options: Mapping[str, Any], say: Callable[[str],
 
 def _artifacts(root: Path, what: str, reads: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Any]:
     recipe, slash, target = what.partition("/")
-    plan = make_plan(root)
-    stages = _stages(plan, recipe, target if slash else "")
+    stages = _stages(make_plan(root, [recipe]), recipe, target if slash else "")
     for name in reads:
         if name not in stages:
             raise RecastError(f"target '{target}' has no stage '{name}'", f"it has: {', '.join(stages)}")
@@ -70,8 +69,6 @@ def _artifacts(root: Path, what: str, reads: tuple[str, ...], say: Callable[[str
 
 def _stages(plan: Plan, recipe: str, target: str) -> dict[str, PlannedStage]:
     """The stages of the target, and those of the trunk it stands on, by the names the recipe calls them."""
-    if recipe not in plan.recipes:
-        raise RecastError(f"there is no recipe '{recipe}'", did_you_mean(recipe, plan.recipes))
     planned = plan.recipes[recipe]
     if target not in planned.targets:
         known = ", ".join(f"{recipe}/{name}" for name in planned.targets)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = ".recast/up_to_date"
-_FORMAT = 1
+_FORMAT = 2
 # Recast's own code and what it reads before it knows of any stage
 _SOURCES = (
     *("recipes", "params.yaml", "pipeline", "stages", "envs", "dvc.yaml"),
@@ -112,6 +112,8 @@ class Memory:
 
     stages: tuple[str, ...]
     tables: tuple[Any, ...]
+    warning: str = ""
+    """what was said of recipes that were left out; it holds as long as nothing has changed"""
 
 
 def _place(root: Path, request: object) -> Path:
@@ -126,7 +128,7 @@ def recall(root: Path, request: object) -> Memory | None:
         said = json.loads(_place(root, request).read_text(encoding="utf-8"))
         evidence = Evidence(**said["evidence"])
         if evidence.holds(root):
-            return Memory(tuple(said["stages"]), tuple(said["tables"]))
+            return Memory(tuple(said["stages"]), tuple(said["tables"]), said["warning"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None

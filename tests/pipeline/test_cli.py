@@ -92,6 +92,28 @@ def test_a_target_that_does_not_exist(write, monkeypatch, capsys):
     assert code == 2 and "did you mean 'akida'?" in err
 
 
+def test_several_targets_and_stages_are_all_run(write, monkeypatch, capsys):
+    place = write({})
+    uses = ", ".join(f"{stage}: akida.{stage}" for stage in ("quantize", "calibrate", "emit", "verify"))
+    chip = f"uses: {{{uses}}}\n" + (place / "recipes/targets/akida.yaml").read_text()
+    (place / "recipes/targets/chip.yaml").write_text(chip)
+    recipe = place / "recipes/base.yaml"
+    recipe.write_text(recipe.read_text() + "  chip: {}\n")
+    monkeypatch.chdir(place)
+
+    def dry(*arguments):
+        code, out, _ = run(capsys, "run", "base", "--dry", "--force", "--json", *arguments)
+        assert code == 0
+        return {id.removeprefix("base/") for id in json.loads(out)["stages"]}
+
+    both = dry("--target", "akida", "--target", "chip")
+    assert both == dry("--target", "akida") | dry("--target=chip") and both == dry("--target", "chip", "--target=akida")
+    assert {"akida/verify", "chip/verify"} <= both and "onnxruntime/emit" not in both
+    assert dry("--stage", "train", "--stage", "akida/quantize") == {"data", *dry("--stage", "akida/quantize")}
+    emitted = dry("--target", "akida", "--target", "chip", "--stage", "emit")
+    assert {"akida/emit", "chip/emit"} <= emitted and not {"akida/verify", "chip/verify"} & emitted
+
+
 def test_the_device_is_shown_and_chosen(write, monkeypatch, capsys):
     monkeypatch.chdir(write({}))
     assert "means cpu" in run(capsys, "env", "device")[1]

@@ -252,6 +252,44 @@ def test_a_failing_stage_says_why_and_leaves_nothing_half_written(repository):
     assert parsed_lock(repository)["stages"].keys() == before["stages"].keys()
 
 
+def test_a_recipe_runs_though_another_is_broken_by_either_command(repository):
+    other = repository / "recipes/other.yaml"
+    other.write_text("extends: tiny\ntargets:\n  onnxruntime:\n    verify: {min_agreement: 0.1}\n")
+    assert ran(call(repository, "./recast", "run", "other").stdout) == {"guard", "other-onnxruntime-verify", "other"}
+    described = (repository / "dvc.yaml").read_bytes()
+    recorded = {name: entry for name, entry in parsed_lock(repository)["stages"].items() if name.startswith("other")}
+    assert set(recorded) == {"other-onnxruntime-verify", "other"}
+    other.write_text("extends: tiny\ntargets: {onnxruntime: {\n")
+    edit(repository, "min_agreement: 0.4", "min_agreement: 0.3")
+    start = (repository / "dvc.lock").read_bytes()
+    by_dvc = call(repository, ".venv/bin/dvc", "repro", "tiny")
+    assert ran(by_dvc.stdout) == {"guard", "tiny-onnxruntime-verify"}
+    assert by_dvc.stderr.count("recipes/other.yaml:3:1: is not valid YAML") == 1
+    by_repro, written = parsed_lock(repository), hashes(repository)
+    # the same from the same start, with what DVC remembers of runs out of sight
+    (repository / "dvc.lock").write_bytes(start)
+    runs = repository / ".dvc/cache/runs"
+    runs.rename(repository / ".dvc/tmp/runs")
+    by_recast = call(repository, "./recast", "run", "tiny")
+    shutil.rmtree(runs)
+    (repository / ".dvc/tmp/runs").rename(runs)
+    assert ran(by_recast.stdout) == {"guard", "tiny-onnxruntime-verify"}
+    assert by_recast.stderr.count("recipes/other.yaml:3:1: is not valid YAML") == 1
+    assert "recast: warning: recipe 'other' was left in dvc.yaml as it stood" in by_recast.stderr
+    assert parsed_lock(repository) == by_repro and hashes(repository) == written
+    assert recorded.items() <= by_repro["stages"].items()
+    assert (repository / "dvc.yaml").read_bytes() == described
+    assert "up to date" in call(repository, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
+    # the broken one itself, and a sync, are refused
+    for verb in (["run", "other"], ["sync"], ["sync", "--check"]):
+        refused = call(repository, "./recast", *verb, check=False)
+        assert refused.returncode == 2 and refused.stderr.count("recipes/other.yaml:3:1: is not valid YAML") == 1
+    other.unlink()
+    call(repository, "./recast", "sync")
+    edit(repository, "min_agreement: 0.3", "min_agreement: 0.4")
+    repro(repository)
+
+
 @contextmanager
 def training(repository: Path, *command: str) -> Iterator[subprocess.Popen[str]]:
     """A command that has come as far as an endless training; the recipe is as before when the block ends."""

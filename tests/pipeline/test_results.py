@@ -47,7 +47,7 @@ def test_the_summary_gathers_the_final_metrics_and_is_the_same_twice(place):
     assert write_summary(place, plan, "base").read_bytes() == first
 
 
-def table(place, width, only=None, unfinished=()):
+def table(place, width, only=(), unfinished=()):
     console = Console(width=width, record=True, file=io.StringIO())
     show_table(console, "base", result_rows(place, make_plan(place), "base", only, unfinished))
     return console.export_text()
@@ -62,8 +62,10 @@ def test_the_table_shows_what_was_measured(place):
     assert "–" in next(line for line in shown.splitlines() if line.lstrip().startswith("onnxruntime"))
 
 
-def test_the_table_can_show_one_target(place):
-    assert "onnxruntime" not in table(place, 160, only="akida")
+def test_the_table_can_show_some_targets(place):
+    assert "onnxruntime" not in table(place, 160, only=("akida",))
+    shown = table(place, 160, only=("onnxruntime", "akida"))
+    assert "onnxruntime" in shown and "akida" in shown
 
 
 def test_what_did_not_finish_shows_no_result_of_an_earlier_run(place):

@@ -99,7 +99,7 @@ def test_a_bug_in_a_verb_leaves_its_traceback_in_a_file(root: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("bas/akida", "there is no recipe 'bas'; did you mean 'base'?"),
+        ("bas/akida", "no recipe named 'bas' in recipes/; did you mean 'base'?"),
         ("base", "'base' names no target; for example: base/akida, base/onnxruntime"),
         ("base/akid", "recipe 'base' has no target 'akid'; for example: base/akida"),
         (
