@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.layout import GUARD
+from stages.argument_types import amount, natural, positive
 
 _DESCRIPTION = """\
 Recast trains a PyTorch model once and recasts it for every target, with proof that what came out
@@ -128,7 +129,7 @@ def _add_run(add: Add) -> None:
         run.add_argument(f"--{option}", metavar=metavar, action="append", default=[], dest=f"{option}s", help=help)
     run.add_argument(
         "--jobs",
-        type=_count,
+        type=positive,
         metavar="N",
         default=len(os.sched_getaffinity(0)),
         help="stages at once, as far as their 'resources' fit this machine (%(default)s unless chosen); "
@@ -149,8 +150,8 @@ def _add_run(add: Add) -> None:
     run.add_argument(
         "--pull", action="store_true", help="fetch results that this machine lacks from the DVC remote before running"
     )
-    run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="let a stage fail that takes longer than this")
-    run.add_argument("--retries", type=_natural, metavar="N", default=0, help="try a failed stage again up to N times")
+    run.add_argument("--timeout", type=amount, metavar="SECONDS", help="let a stage fail that takes longer than this")
+    run.add_argument("--retries", type=natural, metavar="N", default=0, help="try a failed stage again up to N times")
     run.add_argument(
         "--cold", action="store_true", help="start each stage's process from nothing instead of from a warm one"
     )
@@ -202,25 +203,3 @@ def _add_workshop(add: Add) -> None:
     actions.add_parser("prune", help="delete environments that no pin file asks for any more")
     device = actions.add_parser("device", help="show or choose what 'device: auto' means on this machine")
     device.add_argument("chosen", nargs="?", choices=DEVICES, help="cpu unless chosen")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text!r}")
-    return number
