@@ -43,7 +43,13 @@ class QuantizeParams(Params):
     variables: dict[Name, Size] = Field(
         default={"batch_size": 1}, description="sizes of the input's axes that the model names; the batch is one sample"
     )
-    input_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of inputs")
+    input_scale: int | None = Field(
+        default=None,
+        ge=0,
+        le=30,
+        description="bits after the binary point of inputs; unset: none if all calibration samples are whole numbers, "
+        "else 7",
+    )
     param_scale: int = Field(default=7, ge=0, le=30, description="bits after the binary point of weights")
     decomp_base: int | None = Field(
         default=None, ge=2, le=2**20, description="base numbers are taken apart in; unset: calibrate chooses"

@@ -144,6 +144,7 @@ def test_the_ezkl_recipes_prove_what_their_networks_say(tmp_path):
     assert metrics(place, "mnist_mlp_ezkl/ezkl/verify")["evm_deployable"] is True
     # the chosen shape is what makes LeNet's proof cheap
     chosen = metrics(place, "lenet_ezkl/ezkl/calibrate")
-    assert chosen["convolutions"] == "products" and chosen["predicted_memory_bytes"] < 1.5 * 2**30
+    assert chosen["convolutions"] == "products" and chosen["input_scale"] == 0
+    assert chosen["predicted_memory_bytes"] < 1.5 * 2**30
     status = call(place, ".venv/bin/dvc", "status", "--with-deps", "mnist_mlp_ezkl", "lenet_ezkl").stdout
     assert "up to date" in status

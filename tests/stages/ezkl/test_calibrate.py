@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -132,6 +133,21 @@ def test_scales_may_differ(tmp_path: Path) -> None:
     work.run(quantize.STAGE, "quantize", input_scale=4, param_scale=9)
     metrics = work.run(calibrate.STAGE, "calibrate")
     assert (metrics["input_scale"], metrics["param_scale"]) == (4, 9)
+
+
+def test_inputs_of_whole_numbers_have_no_bits_after_the_point(quantized: Workplace, tmp_path: Path) -> None:
+    fractions = copied(quantized, tmp_path)
+    assert fractions.run(calibrate.STAGE, "calibrate")["input_scale"] == 7
+    work = circuits.workplace(tmp_path / "whole", circuits.mlp())
+    for split in ("test", "calibration"):
+        file = work.root / f"data/{split}.npz"
+        with np.load(file) as arrays:
+            x, y = arrays["x"], arrays["y"]
+        # normalised, that is -1 and 1
+        np.savez(file, x=np.where(x < 128, np.uint8(0), np.uint8(255)), y=y)
+    work.run(quantize.STAGE, "quantize")
+    assert work.run(calibrate.STAGE, "calibrate")["input_scale"] == 0
+    assert work.run(calibrate.STAGE, "theirs", optimize=None)["input_scale"] == 7
 
 
 def test_scales_that_ezkls_own_calibration_did_not_keep_are_no_secret(tmp_path: Path) -> None:
