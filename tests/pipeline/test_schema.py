@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
@@ -14,12 +16,20 @@ from pipeline.schema import SCHEMA, recipe_schema, render_schema
 from stages.base import Params, Stage
 from stages.registry import TRUNK, load
 from tests.pipeline.conftest import ROOT
-from tests.pipeline.draft7 import follow, mistakes
 
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
     return recipe_schema(ROOT)
+
+
+def follow(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    """The schema itself, or the definition it refers to."""
+    while "$ref" in schema:
+        place, _, name = schema["$ref"].rpartition("/")
+        assert place == "#/definitions", schema["$ref"]
+        schema = root["definitions"][name]
+    return schema
 
 
 def references(node: Any) -> list[dict[str, Any]]:
@@ -160,6 +170,22 @@ WRONG = {
 
 def parsed(text: str) -> Any:
     return YAML(typ="safe").load(text)
+
+
+def mistakes(document: Any, schema: dict[str, Any]) -> Iterator[str]:
+    """Every mistake, as the path of the value and the keyword that it offends."""
+    for error in Draft7Validator(schema).iter_errors(document):
+        place = [str(key) for key in error.absolute_path]
+        if error.validator == "additionalProperties":
+            unknown = [name for name in error.instance if name not in error.schema["properties"]]
+            yield from (f"{'.'.join([*place, name])} unknown" for name in unknown)
+        else:
+            yield f"{'.'.join(place)} {error.validator}"
+
+
+def test_the_schema_is_one_of_draft_7(schema):
+    Draft7Validator.check_schema(schema)
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
 
 
 def test_every_recipe_there_is_has_no_mistake(schema):
