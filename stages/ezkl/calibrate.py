@@ -65,6 +65,11 @@ class CalibrateParams(Params):
     )
     timeout: float | None = Field(default=None, gt=0, description="seconds a call of EZKL may take; unset: generous")
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether EZKL may choose among scales or multipliers."""
+        return self.scales is not None or self.scale_rebase_multiplier is not None
+
 
 def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     """quantize/ and the calibration samples -> network.onnx, settings.json, cost.json.
@@ -115,9 +120,9 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
 
 def _input_scale(params: CalibrateParams, x: NDArray[np.float32]) -> int:
     """Whole numbers need no bits after the point; what comes of them then has few enough to need no scaling down."""
-    # EZKL's own calibration takes scales of its own choice from a list
-    own_choice = params.optimize is None or params.scales is not None
-    return 0 if not own_choice and bool((x == x.round()).all()) else INPUT_SCALE
+    # EZKL's own calibration does not keep two scales apart
+    by_ezkl = params.optimize is None or params.has_choice
+    return 0 if not by_ezkl and bool((x == x.round()).all()) else INPUT_SCALE
 
 
 def _networks(

@@ -41,6 +41,11 @@ class Choice(Protocol):
     lookup_safety_margin: float
     timeout: float | None
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether EZKL may choose among scales or multipliers."""
+        ...
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -110,7 +115,7 @@ class Search:
         """With one decomposition: every form, width and number of rows."""
         params = self._params
         # EZKL's calibration chooses where there is a choice; else only ranges are wanted
-        if params.scales is not None or params.scale_rebase_multiplier is not None:
+        if params.has_choice:
             found = self._by_ezkl(arguments, params.max_logrows).raw["run_args"]
             taken = ("input_scale", "param_scale", "scale_rebase_multiplier", "lookup_range")
             arguments = {**arguments, **{name: found[name] for name in taken}}
@@ -153,6 +158,8 @@ class Search:
                 timeout=self._params.timeout,
             )
         except EzklError as error:
+            if error.kind != "refused":
+                raise
             raise self._no_settings(error, arguments, None) from error
         margin = self._params.lookup_safety_margin
         return [floor(margin * min(int(low) for low, _ in found)), ceil(margin * max(int(high) for _, high in found))]
@@ -183,6 +190,8 @@ class Search:
                 shown=f"calibrate on {len(self._samples)} samples",
             )
         except EzklError as error:
+            if error.kind != "refused":
+                raise
             raise self._no_settings(error, arguments, max_logrows) from error
         found = settings.read(file)
         got = (found.raw["run_args"]["input_scale"], found.raw["run_args"]["param_scale"])
@@ -190,14 +199,12 @@ class Search:
             raise StageError(
                 f"quantize asks for scales {asked[0]} (input) and {asked[1]} (weights), and EZKL's calibration chose "
                 f"{got[0]} and {got[1]}",
-                "set calibrate.optimize, which keeps them; or set both scales of quantize to the same number, or name "
-                "calibrate.scales to let EZKL choose",
+                "set calibrate.optimize and no list of multipliers, which keeps them; or set both scales of quantize "
+                "to the same number, or name calibrate.scales to let EZKL choose",
             )
         return found
 
     def _no_settings(self, error: EzklError, arguments: Mapping[str, Any], max_logrows: int | None) -> EzklError:
-        if error.kind != "refused":
-            return error
         scales = list(self._params.scales or (arguments["input_scale"], arguments["param_scale"]))
         return EzklError(
             f"EZKL finds no settings with scales {scales}, max_logrows {max_logrows} and decomposition "

@@ -147,7 +147,9 @@ def test_inputs_of_whole_numbers_have_no_bits_after_the_point(quantized: Workpla
         np.savez(file, x=np.where(x < 128, np.uint8(0), np.uint8(255)), y=y)
     work.run(quantize.STAGE, "quantize")
     assert work.run(calibrate.STAGE, "calibrate")["input_scale"] == 0
+    # EZKL's own calibration would not keep 0 and 7 apart
     assert work.run(calibrate.STAGE, "theirs", optimize=None)["input_scale"] == 7
+    assert work.run(calibrate.STAGE, "multipliers", scale_rebase_multiplier=[1, 2])["input_scale"] == 7
 
 
 def test_scales_that_ezkls_own_calibration_did_not_keep_are_no_secret(tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_scales_that_ezkls_own_calibration_did_not_keep_are_no_secret(tmp_path: 
         StageError, match=r"asks for scales 4 \(input\) and 9 \(weights\), and EZKL's calibration chose"
     ) as caught:
         work.run(calibrate.STAGE, "calibrate", optimize=None)
-    assert "set calibrate.optimize, which keeps them" in caught.value.remedy
+    assert "set calibrate.optimize and no list of multipliers, which keeps them" in caught.value.remedy
 
 
 def test_ranges_are_those_ezkls_own_calibration_finds(tmp_path: Path) -> None:
