@@ -35,10 +35,12 @@ def with_products(model: onnx_files.Model) -> tuple[onnx_files.Model, int]:
     for node in changed.graph.node:
         kernels = constants.get(node.input[1]) if node.op_type == "Conv" else None
         written = None if kernels is None else _product(node, shapes.get(node.input[0], []), kernels, constants)
-        nodes += [node] if written is None else written[0]
-        if written is not None:
-            count += 1
-            changed.graph.initializer.extend(written[1])
+        if written is None:
+            nodes.append(node)
+            continue
+        count += 1
+        nodes += written[0]
+        changed.graph.initializer.extend(written[1])
     del changed.graph.node[:]
     changed.graph.node.extend(nodes)
     # kernels and biases of the convolutions that are gone

@@ -79,6 +79,7 @@ class Search:
         """`arguments`: EZKL's run arguments, but for those to be chosen; `samples`: normalised, (n, *shape)."""
         self._params, self._arguments, self._networks = params, arguments, networks
         self._samples, self._scratch, self._ezkl = samples, scratch, ezkl
+        self._file = scratch / settings.FILE
         # the numbers are the same in every form
         self._first = next(iter(networks.values()))
 
@@ -134,19 +135,18 @@ class Search:
 
     def _laid_out(self, convolutions: Convolutions, arguments: Mapping[str, Any]) -> Settings:
         """The settings of one circuit; its numbers are known to fit."""
-        file = self._scratch / settings.FILE
-        model = str(self._networks[convolutions])
-        self._ezkl("gen_settings", model=model, output=str(file), py_run_args=arguments)
-        return settings.read(file)
+        self._ezkl.run([self._gen_settings(self._networks[convolutions], arguments)], "EZKL's gen_settings")
+        return settings.read(self._file)
+
+    def _gen_settings(self, network: Path, arguments: Mapping[str, Any]) -> Call:
+        given = {"model": str(network), "output": str(self._file), "py_run_args": dict(arguments)}
+        return Call("gen_settings", given)
 
     def _lookup_range(self, arguments: Mapping[str, Any]) -> list[int]:
         """Of the lookups on the samples, made wider by the margin."""
-        file, compiled = self._scratch / settings.FILE, self._scratch / "ranges.compiled"
-        model = str(self._first)
-        first = [
-            Call("gen_settings", {"model": model, "output": str(file), "py_run_args": dict(arguments)}),
-            Call("compile_circuit", {"model": model, "compiled_circuit": str(compiled), "settings_path": str(file)}),
-        ]
+        compiled = self._scratch / "ranges.compiled"
+        paths = {"model": str(self._first), "compiled_circuit": str(compiled), "settings_path": str(self._file)}
+        first = [self._gen_settings(self._first, arguments), Call("compile_circuit", paths)]
         try:
             found = witnesses(
                 self._ezkl,
@@ -166,24 +166,23 @@ class Search:
 
     def _by_ezkl(self, arguments: Mapping[str, Any], max_logrows: int | None) -> Settings:
         """What EZKL's own calibration chooses."""
-        params, file = self._params, self._scratch / settings.FILE
+        params = self._params
         asked = (arguments["input_scale"], arguments["param_scale"])
         scales = params.scales or sorted(set(asked))
         multipliers = params.scale_rebase_multiplier or [arguments["scale_rebase_multiplier"]]
         ranges = {
             "data": str(write_samples(self._samples, self._scratch / "calibration.json")),
             "model": str(self._first),
-            "settings": str(file),
+            "settings": str(self._file),
             "target": params.calibration,
             "lookup_safety_margin": params.lookup_safety_margin,
             "scales": list(scales),
             "scale_rebase_multiplier": list(multipliers),
             "max_logrows": max_logrows,
         }
-        first = Call("gen_settings", {"model": str(self._first), "output": str(file), "py_run_args": dict(arguments)})
         try:
             self._ezkl.run(
-                [first, Call("calibrate_settings", ranges)],
+                [self._gen_settings(self._first, arguments), Call("calibrate_settings", ranges)],
                 "EZKL's calibrate_settings",
                 expected=10,
                 timeout=params.timeout,
@@ -193,7 +192,7 @@ class Search:
             if error.kind != "refused":
                 raise
             raise self._no_settings(error, arguments, max_logrows) from error
-        found = settings.read(file)
+        found = settings.read(self._file)
         got = (found.raw["run_args"]["input_scale"], found.raw["run_args"]["param_scale"])
         if params.scales is None and got != asked:
             raise StageError(
