@@ -22,6 +22,7 @@ from pipeline.environments import Environment, device
 from pipeline.errors import Interrupted, RecastError, StageFailed
 from pipeline.layout import DEFAULTS
 from pipeline.plan import Plan, PlannedStage
+from pipeline.remedies import followable, params_by_name
 from pipeline.workers import WorkerLost, WorkerProcess, Workers, describe_exit
 from stages.base import EVENT_MARK
 from stages.registry import REGISTRY
@@ -40,7 +41,7 @@ class Outcome:
     """What the events of a stage's process said."""
 
     error: str = ""
-    remedy: str = ""
+    remedies: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     in_traceback: bool = False
@@ -116,7 +117,7 @@ def run_stage(
             outcome, code = _run_process(root, stage, start, starter.release, timeout, job, log, live)
         if code or outcome.error:
             _keep_failed(root, stage, out)
-            raise _failure(root, stage, outcome, code, log)
+            raise _failure(root, plan, stage, outcome, code, log)
         _move_into_place(out, root / stage.out, workplace / "replaced")
     except WorkerLost as error:
         raise StageFailed(f"stage '{stage.id}' failed: {error.message}", error.remedy, shown) from error
@@ -205,7 +206,7 @@ def _take_line(line: str, outcome: Outcome, log: Callable[[str], object], live: 
         log(said["traceback"])
     else:
         log(f"[error] {said['error']}\n")
-        outcome.error, outcome.remedy = said["error"], said["remedy"]
+        outcome.error, outcome.remedies = said["error"], tuple(said["remedies"])
 
 
 def with_count(text: str, done: int | None, total: int | None) -> str:
@@ -213,11 +214,11 @@ def with_count(text: str, done: int | None, total: int | None) -> str:
     return " ".join(part for part in (text, f"({done}/{total})" if total else "") if part)
 
 
-def _failure(root: Path, stage: PlannedStage, outcome: Outcome, code: int, log: Path) -> StageFailed:
+def _failure(root: Path, plan: Plan, stage: PlannedStage, outcome: Outcome, code: int, log: Path) -> StageFailed:
     shown = log.relative_to(root).as_posix()
     if outcome.error:
         message = f"stage '{stage.id}' failed: {outcome.error}"
-        remedy = outcome.remedy
+        remedy = followable(outcome.remedies, params_by_name(plan, stage))
     else:
         message = f"stage '{stage.id}' failed: its process {describe_exit(code)} without saying why"
         remedy = "its log may say more" + (" (signal 9 is often a lack of memory)" if code == -9 else "")

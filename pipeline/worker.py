@@ -19,6 +19,8 @@ from typing import Any
 
 from stages.base import Inputs, StageError, emit_event
 
+MEMORY_REMEDIES = ("lower the stage's batch_size or its number of samples", "close other programs")
+
 
 def main() -> int:
     """Run the job; 0 if the stage succeeded, 1 if it failed."""
@@ -27,15 +29,15 @@ def main() -> int:
     try:
         _write_metrics(Path(job["out"]), _run(job))
     except StageError as error:
-        emit_event({"error": error.message, "remedy": error.remedy})
+        emit_event({"error": error.message, "remedies": error.remedies})
         return 1
     except MemoryError:
-        emit_event({"error": "the machine ran out of memory", "remedy": "lower batch_size or the number of samples"})
+        emit_event({"error": "the machine ran out of memory", "remedies": MEMORY_REMEDIES})
         return 1
     except Exception as error:
         emit_event({"traceback": traceback.format_exc()})
         where = _last_line_of(error, Path(job["root"]))
-        emit_event({"error": f"{type(error).__name__}: {error}{where}", "remedy": ""})
+        emit_event({"error": f"{type(error).__name__}: {error}{where}", "remedies": []})
         return 1
     return 0
 

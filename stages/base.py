@@ -23,12 +23,21 @@ Metrics = dict[str, Any]
 
 
 class StageError(Exception):
-    """A stage cannot do what its recipe asks: `message` says what is wrong, `remedy` how to mend it."""
+    """A stage cannot do what its recipe asks: `message` says what is wrong, each of `remedies` one way to mend it.
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    A remedy that names a param, such as `export.opset`, is shown only in recipes that have it; so where some recipes
+    have it and others have not, give one for each.
+    """
+
+    def __init__(self, message: str, *remedies: str) -> None:
         super().__init__(message)
         self.message = message
-        self.remedy = remedy
+        self.remedies = tuple(remedy for remedy in remedies if remedy)
+
+    @property
+    def remedy(self) -> str:
+        """All remedies in one line."""
+        return ", or ".join(self.remedies)
 
 
 class Resources(BaseModel):

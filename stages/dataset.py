@@ -21,6 +21,7 @@ from stages.base import StageError
 
 CONTRACT = "input.json"
 SPLITS = ("train", "validation", "test", "calibration")
+MADE_AGAIN = "run the recipe again, which makes it anew"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def read_contract(directory: Path) -> Contract:
         # an emitted folder may say more of its model
         return Contract(**{key: value for key, value in fields.items() if key in known})
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise StageError(f"cannot read the input contract {directory.name}/{CONTRACT}: {error}") from error
+        raise StageError(f"cannot read the input contract {directory.name}/{CONTRACT}: {error}", MADE_AGAIN) from error
 
 
 def read_stored(directory: Path, split: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -83,9 +84,9 @@ def read_stored(directory: Path, split: str) -> tuple[NDArray[Any], NDArray[np.i
         with np.load(path, allow_pickle=False) as arrays:
             x, y = arrays["x"], arrays["y"]
     except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise StageError(f"cannot read the {split} samples from {path.name}: {error}") from error
+        raise StageError(f"cannot read the {split} samples from {path.name}: {error}", MADE_AGAIN) from error
     if len(x) != len(y):
-        raise StageError(f"{path.name} holds {len(x)} samples and {len(y)} labels")
+        raise StageError(f"{path.name} holds {len(x)} samples and {len(y)} labels", MADE_AGAIN)
     return x, y
 
 
@@ -96,12 +97,13 @@ def read(directory: Path, split: str) -> tuple[NDArray[np.float32], NDArray[np.i
     """
     x, y = read_stored(directory, split)
     if not len(x):
-        raise StageError(f"the {split} split is empty", "give the `data` stage more samples")
+        raise StageError(f"the {split} split is empty", MADE_AGAIN)
     samples = read_contract(directory).normalise(x)
     finite = np.isfinite(samples).reshape(len(x), -1).all(1)
     if not finite.all():
         raise StageError(
             f"the {split} samples hold NaN or infinity (first at sample {int(np.argmin(finite))})",
-            "mend or drop those samples in the data",
+            "mend or drop those samples at data.path",
+            "set data.mean and data.std so that no sample overflows",
         )
     return samples, y

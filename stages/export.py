@@ -88,7 +88,8 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     if len(samples) < params.samples:
         raise StageError(
             f"there are {len(samples)} calibration samples, and {params.samples} are to be compared",
-            "raise data.calibration_samples, or lower export.samples",
+            "raise data.calibration_samples",
+            "lower export.samples",
         )
     samples = np.ascontiguousarray(samples[: params.samples])
 

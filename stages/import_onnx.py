@@ -42,7 +42,7 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
     from stages import dataset
 
     path = _model_file(params, inputs.files["path"])
-    model = onnx_files.read_model(path, params.path)
+    model = onnx_files.read_model(path, params.path, onnx_files.EXPORT_AGAIN)
     contract = dataset.read_contract(inputs["data"])
     _check_input(model, contract, params.path)
     onnx_files.only_output(model, params.path)
@@ -83,7 +83,10 @@ def _model_file(params: ImportParams, path: Path) -> Path:
         found = sorted(path.glob("*.onnx"))
         if len(found) != 1:
             names = ", ".join(file.name for file in found) or "none"
-            raise StageError(f"{params.path} must hold exactly one .onnx file, not {len(found)} ({names})")
+            raise StageError(
+                f"{params.path} must hold exactly one .onnx file, not {len(found)} ({names})",
+                "put the model and its weights in a folder of their own and set import.path to that folder",
+            )
         path = found[0]
     if path.is_symlink():
         raise StageError(f"{params.path} is a symbolic link", "name the file itself, inside the repository")

@@ -31,8 +31,14 @@ class Port:
     element_type: int
 
 
-def read_model(path: Path, what: str = "") -> Model:
-    """The checked model in `path`, its external data (which must lie beside it) embedded.
+MADE_AGAIN = "run the recipe again, which makes it anew"
+"""of a file that a stage has written"""
+EXPORT_AGAIN = "export it again"
+"""of a file that a user brings"""
+
+
+def read_model(path: Path, what: str = "", remedy: str = MADE_AGAIN) -> Model:
+    """The checked model in `path`, its external data (which must lie beside it) embedded; `remedy` for a bad file.
 
     Raises StageError if the file is missing, empty, damaged, invalid ONNX, or points outside its folder.
     """
@@ -43,30 +49,30 @@ def read_model(path: Path, what: str = "") -> Model:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StageError(f"cannot read {what}: {error.strerror or error}") from error
+        raise StageError(f"cannot read {what}: {error.strerror or error}", remedy) from error
     if not content:
-        raise StageError(f"{what} is empty", "export it again")
+        raise StageError(f"{what} is empty", remedy)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
     except DecodeError as error:
-        raise StageError(f"{what} is not an ONNX file, or it is damaged", "export it again") from error
+        raise StageError(f"{what} is not an ONNX file, or it is damaged", remedy) from error
     _embed_external_data(model, path.parent, what)
-    check(model, what)
+    check(model, what, remedy)
     return model
 
 
-def check(model: Model, what: str) -> None:
-    """StageError unless the onnx checker, shape inference included, accepts the model."""
+def check(model: Model, what: str, remedy: str = "report it with the model") -> None:
+    """StageError with that remedy unless the onnx checker, shape inference included, accepts the model."""
     import onnx
 
     if not model.graph.node:
-        raise StageError(f"{what} holds no graph: it is damaged, or no ONNX file", "export it again")
+        raise StageError(f"{what} holds no graph: it is damaged, or no ONNX file", remedy)
     try:
         onnx.checker.check_model(model, full_check=True)
     # the checker raises several unrelated types, ValueError and RuntimeError among them
     except Exception as error:
-        raise StageError(f"{what} is not valid ONNX: {first_line(error)}", "export it again") from error
+        raise StageError(f"{what} is not valid ONNX: {first_line(error)}", remedy) from error
 
 
 def write_model(model: Model, path: Path) -> None:
@@ -127,12 +133,15 @@ class Session:
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         # onnxruntime's exceptions share no base but Exception
         except Exception as error:
-            raise StageError(f"onnxruntime cannot load {what}: {first_line(error)}") from error
+            raise StageError(
+                f"onnxruntime cannot load {what}: {first_line(error)}", "change in the model what it names"
+            ) from error
         self._what = what
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise StageError(
-                f"{what} has {len(inputs)} inputs: {', '.join(value.name for value in inputs)}; it needs one"
+                f"{what} has {len(inputs)} inputs: {', '.join(value.name for value in inputs)}; it needs one",
+                "give the model one input",
             )
         self._input = inputs[0].name
         first_axis = inputs[0].shape[0] if inputs[0].shape else None
@@ -152,7 +161,9 @@ class Session:
                 outputs = self._session.run(None, {self._input: batch})[0]
             except Exception as error:
                 raise StageError(
-                    f"{self._what} does not take samples of shape {x.shape[1:]}, {x.dtype}: {first_line(error)}"
+                    f"{self._what} fails on {len(batch)} samples of shape {x.shape[1:]}, {x.dtype}: "
+                    f"{first_line(error)}",
+                    "mend what it names: the shapes inside a model must follow from those of its input",
                 ) from error
             done += count
             yield done, outputs[:count]
@@ -178,7 +189,7 @@ def _single(ports: list[Port], kind: str, what: str) -> Port:
     if len(ports) != 1:
         names = ", ".join(port.name for port in ports) or "none"
         raise StageError(
-            f"{what} has {len(ports)} {kind}s ({names}); it needs exactly one", f"export it with one {kind}"
+            f"{what} has {len(ports)} {kind}s ({names}); it needs exactly one", f"give the model one {kind}"
         )
     return ports[0]
 
@@ -246,7 +257,9 @@ def _embed_external_data(model: Model, folder: Path, what: str) -> None:
                 file.seek(offset)
                 tensor.raw_data = file.read(length)
         except (OSError, ValueError) as error:
-            raise StageError(f"cannot read weight {tensor.name!r} of {what}: {first_line(error)}") from error
+            raise StageError(
+                f"cannot read weight {tensor.name!r} of {what}: {first_line(error)}", "put the file beside the model"
+            ) from error
         del tensor.external_data[:]
         tensor.ClearField("data_location")
 

@@ -212,7 +212,8 @@ class OnnxForm:
             return self._batched(session, feeds, names, size)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise StageError(
-                f"onnxruntime cannot run the layers of {self.what}: {onnx_files.first_line(error)}"
+                f"onnxruntime cannot run the layers of {self.what}: {onnx_files.first_line(error)}",
+                "report it with the model",
             ) from error
 
     def _batched(self, session: Any, feeds: Given, names: Sequence[str], size: int) -> Arrays:

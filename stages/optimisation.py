@@ -41,13 +41,17 @@ def make_optimizer(name: str, model: nn.Module, lr: float, args: Mapping[str, An
     }
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
-        raise StageError(f"{type(model).__name__} has no trainable parameters", "set `requires_grad` or give `weights`")
+        raise StageError(
+            f"{type(model).__name__} has no trainable parameters",
+            "register its layers as attributes or in an nn.ModuleList, and leave requires_grad on",
+            "load weights in place of training: set train.weights",
+        )
     # YAML writes a pair, such as Adam's betas, as a list
     pairs = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
     try:
         return classes[_found(name, classes, "optimizer")](trainable, lr=lr, **pairs)
     except (TypeError, ValueError) as error:
-        raise StageError(f"optimizer {name}: {error}", "mend `lr` or `optimizer_args`") from error
+        raise StageError(f"optimizer {name}: {error}", "mend train.lr or train.optimizer_args") from error
 
 
 def make_loss(name: str, args: Mapping[str, Any]) -> nn.Module:
@@ -70,7 +74,7 @@ def make_loss(name: str, args: Mapping[str, Any]) -> nn.Module:
     try:
         loss: nn.Module = getattr(nn, chosen)(**tensors)
     except (TypeError, ValueError) as error:
-        raise StageError(f"loss {name}: {error}", "mend `loss_args`") from error
+        raise StageError(f"loss {name}: {error}", "mend train.loss_args") from error
     if getattr(loss, "reduction", "mean") != "mean":
         raise StageError("loss_args.reduction must be 'mean'", "drop it: mean is the default")
     return loss
@@ -106,7 +110,7 @@ def make_schedule(
     try:
         scheduler = classes[chosen](optimizer, **given)
     except (TypeError, ValueError) as error:
-        raise StageError(f"scheduler {name}: {error}", "mend `scheduler_args`") from error
+        raise StageError(f"scheduler {name}: {error}", "mend train.scheduler_args") from error
     every = {"OneCycleLR": "batch", "CyclicLR": "batch", "ReduceLROnPlateau": "plateau"}.get(chosen, "epoch")
     return Schedule(scheduler, every)
 

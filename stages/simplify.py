@@ -70,7 +70,8 @@ def _simplify(params: SimplifyParams, source: Path, destination: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise StageError(
             f"{params.tool} did not finish within {params.timeout_seconds} s",
-            f"raise simplify.timeout_seconds, or try simplify.tool: {_other(params.tool)}",
+            "raise simplify.timeout_seconds",
+            f"try simplify.tool: {_other(params.tool)}",
         ) from error
     # the tools' own words belong in the stage's log
     sys.stderr.write(done.stdout + done.stderr)
@@ -84,6 +85,7 @@ def _simplify(params: SimplifyParams, source: Path, destination: Path) -> None:
             raise StageError(
                 f"cannot simplify and convert the model to opset {params.opset}: {reason}",
                 f"export at that opset instead of converting: set export.opset to {params.opset}",
+                f"export the file of import.path again at opset {params.opset}, and drop simplify.opset",
             )
         raise StageError(f"{params.tool} failed: {reason}", f"try simplify.tool: {_other(params.tool)}")
 
@@ -95,12 +97,15 @@ def _check_versions(params: SimplifyParams, model: onnx_files.Model) -> None:
         raise StageError(
             f"asked for opset {params.opset}, but the converter wrote {onnx_files.opset(model)}",
             f"set export.opset to {params.opset}",
+            f"export the file of import.path again at opset {params.opset}, and drop simplify.opset",
         )
     least = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     if model.ir_version < least:
         raise StageError(
             f"opset {onnx_files.opset(model)} needs IR version {least} or later, not {model.ir_version}",
-            f"set simplify.ir_version to {least}, or export.opset to an earlier one",
+            f"set simplify.ir_version to {least}",
+            "set export.opset to an earlier one",
+            "set simplify.opset to an earlier one, which converts it",
         )
 
 
@@ -120,7 +125,7 @@ def _parity(
         if actual.shape != original.shape:
             raise
         where = _where(params, reference.parent, x, (before, after))
-        raise StageError(error.message + where, error.remedy) from error
+        raise StageError(error.message + where, *error.remedies) from error
 
 
 def _where(params: SimplifyParams, export: Path, x: NDArray[Any], models: tuple[onnx_files.Model, ...]) -> str:
@@ -154,16 +159,22 @@ def _largest_error(actual: NDArray[Any], expected: NDArray[Any], params: Simplif
     import numpy as np
 
     if actual.shape != expected.shape:
-        raise StageError(f"the simplified model gives outputs {actual.shape}, but {against} has {expected.shape}")
+        raise StageError(
+            f"the simplified model gives outputs {actual.shape}, but {against} has {expected.shape}",
+            f"try simplify.tool: {_other(params.tool)}",
+        )
     if not np.isfinite(actual).all():
         raise StageError("the simplified model gives NaN or infinity", f"try simplify.tool: {_other(params.tool)}")
     error = float(np.abs(actual - expected).max())
     limit = params.tolerance * max(1.0, float(np.abs(expected).max()))
     if not error <= limit:
-        converted = f", or export at opset {params.opset} instead of converting" if params.opset else ""
+        at = f"at opset {params.opset} instead of converting"
+        converted = (f"export {at}, with export.opset", f"export the file of import.path again {at}")
         raise StageError(
             f"the simplified model differs from {against} by {error:.3g}, more than {limit:.3g}",
-            f"try simplify.tool: {_other(params.tool)}, or raise simplify.tolerance{converted}",
+            f"try simplify.tool: {_other(params.tool)}",
+            "raise simplify.tolerance",
+            *(converted if params.opset else ()),
         )
     return error
 

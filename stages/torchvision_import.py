@@ -25,12 +25,16 @@ def import_torchvision(submodule: str = "") -> Any:
         try:
             module = importlib.import_module(name)
         except ImportError as error:
-            raise StageError(f"cannot import {name}: {error}", "install torchvision in this environment") from error
+            raise StageError(
+                f"cannot import {name}: {error}", "build the environment again with 'recast env build torch'"
+            ) from error
         except RuntimeError as error:
             missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
             if missing is None or missing[1] in {operator for operator, _ in declared}:
                 raise StageError(
-                    f"cannot import {name}: {error}", "install a torchvision made for this PyTorch"
+                    f"cannot import {name}: {error}",
+                    "pin a torchvision made for this PyTorch in envs/torch.in, and run "
+                    "'.venv/bin/python envs/lock.py torch'",
                 ) from error
             import torch
 

@@ -161,7 +161,7 @@ def run(params: TrainParams, inputs: Inputs, out: Path) -> Metrics:
             if "deterministic" in said:
                 raise StageError(said, "set train.device to cpu, or train.deterministic to false") from error
             raise StageError(
-                f"{params.model.name} fails while training: {failure(error, params.model.name)}",
+                f"{params.model.name} fails while training: {failure(error)}",
                 "mend the model there, or train.loss_args",
             ) from error
         record_timing("training", time.monotonic() - started)
@@ -202,11 +202,11 @@ def _device(params: TrainParams, inputs: Inputs) -> torch.device:
 def _split(directory: Path, split: str, contract: Contract) -> Split:
     import torch
 
-    from stages.dataset import read_stored
+    from stages.dataset import MADE_AGAIN, read_stored
 
     x, y = read_stored(directory, split)
     if not len(x):
-        raise StageError(f"the {split} split is empty", "give the `data` stage more samples")
+        raise StageError(f"the {split} split is empty", MADE_AGAIN)
     return Split(torch.from_numpy(x), torch.from_numpy(y))
 
 
@@ -225,7 +225,7 @@ def _check_fit(model: nn.Module, test: Split, contract: Contract, name: str) -> 
     except Exception as error:
         traceback.print_exc()
         raise StageError(
-            f"{name} does not take samples of shape {shape}: {failure(error, name)}",
+            f"{name} does not take samples of shape {shape}: {failure(error)}",
             "mend the model there, or change data.resize, data.grayscale or data.layout",
         ) from error
     if not isinstance(scores, torch.Tensor) or not scores.is_floating_point():

@@ -101,9 +101,25 @@ def verify(
         raise StageError(
             f"{artifact} misses {len(missed)} limit{'s' if len(missed) > 1 else ''}: {'; '.join(missed)}"
             + (f"; {where}" if where else ""),
-            "calibrate on more samples, keep more of the model in float, or change the limits under verify",
+            *_remedies(params, metrics, not steps or any(step.kind == "int8" for step in steps)),
         )
     return metrics
+
+
+def _remedies(params: VerifyParams, metrics: Metrics, quantized: bool) -> tuple[str, ...]:
+    """Of the float model if that misses the accuracy already; else of quantization, by what each target calls it."""
+    if params.min_accuracy is not None and metrics["accuracy_float"] < params.min_accuracy:
+        reached = f"the float model itself reaches {metrics['accuracy_float']:.6g}"
+        return (f"use a better model, since {reached}", "lower verify.min_accuracy")
+    if not quantized:
+        return ("report it with the model, since nothing in it is quantized", "change the limit under verify")
+    return (
+        "raise calibrate.samples",
+        "name the layers that lose most in quantize.nodes_to_exclude, which keeps them in float",
+        "raise quantize.input_scale and quantize.param_scale",
+        "set quantize.format to one with more bits",
+        "change the limit under verify",
+    )
 
 
 def _parity(
@@ -157,7 +173,7 @@ def _finite(outputs: NDArray[np.float32], what: str) -> NDArray[np.float32]:
         raise StageError(
             f"{what} gives NaN or infinity for {int(bad.sum())} of {len(outputs)} samples "
             f"(first: test sample {int(bad.argmax())})",
-            "check the model's weights, and the ranges calibrate found",
+            "find the layer with 'recast blame', and mend the model's weights or its normalisation",
         )
     return outputs
 

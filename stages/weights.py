@@ -84,7 +84,9 @@ def _read(path: Path, shown: str) -> dict[str, torch.Tensor]:
             # weights_only: a checkpoint may not run code
             content = torch.load(path, map_location="cpu", weights_only=True)
         except OSError as error:
-            raise StageError(f"cannot read {shown}: {error.strerror}") from error
+            raise StageError(
+                f"cannot read {shown}: {error.strerror}", "set train.weights to a file that is there"
+            ) from error
         except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, ValueError, AttributeError) as error:
             raise StageError(
                 f"{shown} is not a plain state dict: it is damaged, or holds pickled Python objects, which could run "

@@ -46,7 +46,8 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     if params.samples > len(samples):
         raise StageError(
             f"calibrate.samples is {params.samples}, but there are {len(samples)} calibration samples",
-            f"lower calibrate.samples to {len(samples)}, or let the data stage give more",
+            f"lower calibrate.samples to {len(samples)}",
+            "raise data.calibration_samples",
         )
     stored = scheme["input"] == "stored"
     if stored:

@@ -45,7 +45,10 @@ def scorer(emitted: Path, scratch: Path) -> Callable[[NDArray[Any]], NDArray[np.
         parts = []
         for part, count in onnx_files.split(np.ascontiguousarray(x, np.float32), 1, shapes["input"][0]):
             if part.shape != shapes["input"]:
-                raise StageError(f"the samples have shape {part.shape[1:]}, and the model takes {shapes['input'][1:]}")
+                raise StageError(
+                    f"the samples have shape {part.shape[1:]}, and the model takes {shapes['input'][1:]}",
+                    "run emit again with the data that verify reads",
+                )
             made = np.full(shapes["output"], np.nan, np.float32)
             function(part, made)
             parts.append(made[:count])

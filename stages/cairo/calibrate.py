@@ -60,7 +60,8 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     if count > len(samples):
         raise StageError(
             f"calibrate.samples is {count}, but there are {len(samples)} calibration samples",
-            f"lower calibrate.samples to {len(samples)}, or let the data stage give more",
+            f"lower calibrate.samples to {len(samples)}",
+            "raise data.calibration_samples",
         )
     low, high = _input_range(params, dataset.read_contract(inputs["data"]), samples)
     if max(abs(low), abs(high)) >= made.format.largest:

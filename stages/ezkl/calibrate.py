@@ -84,7 +84,8 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     if len(x) < wanted:
         raise StageError(
             f"there are {len(x)} calibration samples, and calibrate needs {wanted}",
-            "raise data.calibration_samples, or lower calibrate.samples and calibrate.fidelity_samples",
+            "raise data.calibration_samples",
+            "lower calibrate.samples and calibrate.fidelity_samples",
         )
     reference = inputs["quantize"] / settings.NETWORK
     require_shape(reference, x.shape[1:])

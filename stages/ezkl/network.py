@@ -29,7 +29,11 @@ def one_sample(model: onnx_files.Model, what: str, sizes: Mapping[str, int] = ON
     """
     for port in (onnx_files.only_input(model, what), onnx_files.only_output(model, what)):
         if port.shape and port.shape[0] not in (None, 1):
-            raise StageError(f"{what} takes batches of {port.shape[0]}", "set export.dynamic_batch to true")
+            raise StageError(
+                f"{what} takes batches of {port.shape[0]}",
+                "set export.dynamic_batch to true",
+                "name a file as import.path whose first axis is open, or 1",
+            )
     _fix_named(model, what, sizes)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1

@@ -87,7 +87,9 @@ def read(path: Path) -> Proof:
         proof = Proof(raw["circuit"], raw["insecure"], tuple(raw["instances"]), raw["proof"])
         _check_types(proof)
     except OSError as error:
-        raise StageError(f"cannot read the proof {path.name}: {error.strerror or error}") from error
+        raise StageError(
+            f"cannot read the proof {path.name}: {error.strerror or error}", "give a file that is there"
+        ) from error
     except KeyError as error:
         raise StageError(f"{path.name} is no proof: it has no key {error}", REMEDY) from error
     except (ValueError, TypeError) as error:

@@ -37,7 +37,9 @@ def run(options: Mapping[str, Any], artifacts: Artifacts | None) -> None:
     assert artifacts is not None, "the verb reads emit"
     emitted, output = artifacts.directories["emit"], Path(options["output"]).absolute()
     if not output.parent.is_dir():
-        raise StageError(f"there is no folder {output.parent} to write the proof to")
+        raise StageError(
+            f"there is no folder {output.parent} to write the proof to", "create it, or choose another place"
+        )
     keys.require_circuit(emitted, f"{artifacts.recipe}/{artifacts.target}")
     contract, source = read_contract(emitted), Path(options["input"])
     sample = samples.read(source, contract)

@@ -119,7 +119,10 @@ def _normalised(emitted: Path, circuit: settings.Settings, stored: NDArray[Any])
 
     contract = read_contract(emitted)
     if stored.shape != contract.shape:
-        raise StageError(f"the input has shape {stored.shape}, and the network takes {contract.shape}")
+        raise StageError(
+            f"the input has shape {stored.shape}, and the network takes {contract.shape}",
+            "give one sample of that shape",
+        )
     x: NDArray[np.float32] = contract.normalise(stored[None])[0]
     if not np.isfinite(x).all():
         raise StageError("the input holds NaN or infinity", "give finite numbers")

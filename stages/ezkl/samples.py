@@ -60,7 +60,7 @@ def read(path: Path, contract: Contract) -> NDArray[Any]:
     import numpy as np
 
     if not path.is_file():
-        raise StageError(f"there is no input file {path}")
+        raise StageError(f"there is no input file {path}", "give one that is there")
     if path.suffix.lower() == ".npz":
         array = _npz(path)
     elif path.suffix.lower() == ".json":
@@ -72,7 +72,7 @@ def read(path: Path, contract: Contract) -> NDArray[Any]:
             f"{path.name} is no npz, JSON file or image by its name", f"use .npz, .json or one of {', '.join(IMAGES)}"
         )
     if array.dtype.kind not in "iuf":
-        raise StageError(f"{path.name} holds {array.dtype}, not numbers")
+        raise StageError(f"{path.name} holds {array.dtype}, not numbers", "give numbers only")
     if array.shape not in (contract.shape, (1, *contract.shape), (int(np.prod(contract.shape)),)):
         raise StageError(
             f"{path.name} holds numbers of shape {array.shape}, and the network takes one sample of {contract.shape}",
@@ -100,10 +100,13 @@ def _npz(path: Path) -> NDArray[Any]:
         with np.load(path, allow_pickle=False) as arrays:
             names = list(arrays)
             if KEY not in names:
-                raise StageError(f"{path.name} holds no array '{KEY}' (it has: {', '.join(names) or 'none'})")
+                raise StageError(
+                    f"{path.name} holds no array '{KEY}' (it has: {', '.join(names) or 'none'})",
+                    f"save it with np.savez({path.name!r}, {KEY}=...)",
+                )
             array: NDArray[Any] = arrays[KEY]
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise StageError(f"cannot read {path.name}: {error}") from error
+        raise StageError(f"cannot read {path.name}: {error}", "save it again with np.savez") from error
     return array
 
 
@@ -113,7 +116,7 @@ def _json(path: Path) -> NDArray[Any]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise StageError(f"cannot read {path.name}: {error}") from error
+        raise StageError(f"cannot read {path.name}: {error}", "give a list of numbers as JSON") from error
     if isinstance(raw, dict):
         if len(raw) != 1:
             raise StageError(f"{path.name} is a table of {len(raw)} entries", "give one input, as a list of numbers")
@@ -143,5 +146,5 @@ def _image(path: Path, contract: Contract) -> NDArray[Any]:
                 )
             array = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise StageError(f"cannot read the image {path.name}: {error}") from error
+        raise StageError(f"cannot read the image {path.name}: {error}", "give another, or an npz") from error
     return array[None] if channels == 1 else np.moveaxis(array, -1, 0)

@@ -148,5 +148,8 @@ def signed(felt: str) -> int:
         content = b""
     value = int.from_bytes(content, "little")
     if len(felt) != 2 * FELT_BYTES or len(content) != FELT_BYTES or value >= ORDER:
-        raise StageError(f"{felt[:80]!r} is no element of the field: 64 hexadecimal digits, below its order")
+        raise StageError(
+            f"{felt[:80]!r} is no element of the field: 64 hexadecimal digits, below its order",
+            "give the file as it was written",
+        )
     return value - ORDER if value > ORDER // 2 else value

@@ -77,7 +77,8 @@ def calibration_samples(data: Path, count: int | None) -> NDArray[np.float32]:
     if count is not None and count > len(samples):
         raise StageError(
             f"calibrate.samples is {count}, but there are {len(samples)} calibration samples",
-            f"lower calibrate.samples to {len(samples)}, or let the data stage give more",
+            f"lower calibrate.samples to {len(samples)}",
+            "raise data.calibration_samples",
         )
     return samples[:count]
 

@@ -40,13 +40,21 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
         raise StageError(
             f"int8 quantization needs opset {LEAST_OPSET} or later, but the model has {onnx_files.opset(model)}",
             f"set export.opset to {LEAST_OPSET} or later for this target",
+            f"export the file of import.path again at opset {LEAST_OPSET} or later",
+            f"set simplify.opset to {LEAST_OPSET} or later, which converts it",
         )
     prepared = _prepare(model, inputs.scratch)
     _check_excluded(params, prepared)
     quantized = _quantizable(params, prepared)
     if not quantized:
         kinds = ", ".join(sorted({node.op_type for node in prepared.graph.node}))
-        raise StageError(f"no node of the model can be quantized ({kinds})", "shorten quantize.nodes_to_exclude")
+        raise StageError(
+            f"no node of the model can be quantized ({kinds})",
+            "shorten quantize.nodes_to_exclude"
+            if params.nodes_to_exclude
+            else "use a model with operations that are computed in int8, such as Conv, Gemm and MatMul",
+            "set quantize.scheme to float32",
+        )
     onnx_files.write_model(prepared, out / "model.onnx")
     scheme = {
         **params.model_dump(exclude={"resources", "nodes_to_exclude"}),

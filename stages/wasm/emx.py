@@ -14,6 +14,7 @@ from stages import onnx_files
 from stages.base import StageError, progress
 
 VERSION = "1.4.0"
+OTHER = "set emit.engine to native, or use operations that our compiler knows"
 FLAGS = (
     *("-target", "wasm32-wasi", "-mexec-model=reactor", "-O3", "-std=c11", "-s"),
     # a model's larger buffers come from malloc, so a modest stack holds the rest
@@ -44,7 +45,7 @@ def build(model: onnx_files.Model, scratch: Path) -> bytes:
     try:
         code, data = Compiler(options).compile_with_data_file(model)
     except Exception as error:  # its errors share no base but Exception
-        raise StageError(f"emx-onnx-cgen {VERSION} cannot compile it: {onnx_files.first_line(error)}") from error
+        raise StageError(f"emx-onnx-cgen {VERSION} cannot compile it: {onnx_files.first_line(error)}", OTHER) from error
     given, made = (onnx_files.only_input(model, "the model"), onnx_files.only_output(model, "the model"))
     ports = PORTS.format(input=_size(given), output=_size(made))
     folder = scratch / "emx"
@@ -66,11 +67,11 @@ def build(model: onnx_files.Model, scratch: Path) -> bytes:
     if done.returncode:
         sys.stderr.write(done.stderr)
         said = next((line for line in done.stderr.splitlines() if "error:" in line), "see the log")
-        raise StageError(f"the C of emx-onnx-cgen {VERSION} does not compile: {said}")
+        raise StageError(f"the C of emx-onnx-cgen {VERSION} does not compile: {said}", OTHER)
     return (folder / "model.wasm").read_bytes()
 
 
 def _size(port: onnx_files.Port) -> int:
     if port.element_type != onnx_files.FLOAT or None in port.shape:
-        raise StageError(f"emx-onnx-cgen is used for float32 of fixed shape, and {port.name} is not")
+        raise StageError(f"emx-onnx-cgen is used for float32 of fixed shape, and {port.name} is not", OTHER)
     return prod(length or 0 for length in port.shape)

@@ -42,7 +42,7 @@ def build(model: onnx_files.Model, engine: Engine, batch: int, scratch: Path) ->
         try:
             return _emx(model, why, scratch)
         except StageError as also:
-            raise StageError(f"{error.message}; and {also.message}", error.remedy) from also
+            raise StageError(f"{error.message}; and {also.message}", *error.remedies) from also
 
 
 def _native(model: onnx_files.Model, batch: int, scratch: Path) -> Built:

@@ -18,7 +18,8 @@ def fix(model: onnx_files.Model, batch: int) -> onnx_files.Model:
         own = port.shape[0] if port.shape else "no batch of"
         raise StageError(
             f"the model takes {own} samples at once, and emit.batch is {batch}",
-            "set emit.batch to the model's own, or export.dynamic_batch to true",
+            "set emit.batch to the model's own",
+            "set export.dynamic_batch to true",
         )
     if None in port.shape[1:]:
         raise StageError(f"the model's input {port.name} has an open axis: {port.shape}", "export it with fixed axes")
@@ -33,5 +34,8 @@ def fix(model: onnx_files.Model, batch: int) -> onnx_files.Model:
     fixed = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
     end = onnx_files.only_output(fixed, "the model")
     if not end.shape or None in end.shape:
-        raise StageError(f"the shape of the model's output {end.name} does not follow from its input's")
+        raise StageError(
+            f"the shape of the model's output {end.name} does not follow from its input's",
+            "use operations whose shapes do not depend on values",
+        )
     return fixed

@@ -28,7 +28,9 @@ class WasmModule:
         try:
             self._instance = Instance(content)
         except (wasmtime.WasmtimeError, RuntimeError) as error:
-            raise StageError(f"the WebAssembly module cannot be started: {onnx_files.first_line(error)}") from error
+            raise StageError(
+                f"the WebAssembly module cannot be started: {onnx_files.first_line(error)}", "report it with the model"
+            ) from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output for inputs of the module's own shapes; StageError for a trap."""
@@ -44,7 +46,9 @@ class WasmModule:
                 for index, (name, (dtype, shape)) in enumerate(self._outputs.items())
             }
         except (wasmtime.WasmtimeError, RuntimeError) as error:
-            raise StageError(f"the WebAssembly module stops: {onnx_files.first_line(error)}") from error
+            raise StageError(
+                f"the WebAssembly module stops: {onnx_files.first_line(error)}", "report it with the model"
+            ) from error
 
 
 def predictor(content: bytes, model: onnx_files.Model) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

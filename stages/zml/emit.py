@@ -58,7 +58,8 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     if len(x) < params.samples:
         raise StageError(
             f"there are {len(x)} calibration samples, and activations are to be taken on {params.samples}",
-            "raise data.calibration_samples, or lower emit.samples",
+            "raise data.calibration_samples",
+            "lower emit.samples",
         )
     batch = torch.from_numpy(x[: params.samples].copy())
     model = _model(params, inputs["train"] / "model.safetensors", batch)

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.base import StageError
+from stages.zml.project import ZML_COMMIT
 
 ROOT = "//zml:zml"
 _IMPORT = re.compile(r'(?:const (\w+) = )?@import\("([^"]+)"\)')
 BUILT_IN = ("std", "builtin", "root")
+REMEDY = f"clone github.com/zml/zml there, at commit {ZML_COMMIT}"
 
 
 @dataclass
@@ -51,7 +53,7 @@ def modules(checkout: Path) -> dict[str, Module]:
             if name not in module.imports and name not in BUILT_IN:
                 module.absent[name] = types
     if ROOT not in found:
-        raise StageError("verify.zml_checkout has no zig_library //zml:zml in zml/BUILD.bazel")
+        raise StageError("verify.zml_checkout has no zig_library //zml:zml in zml/BUILD.bazel", REMEDY)
     return found
 
 
@@ -86,7 +88,7 @@ def _rule(checkout: Path, label: str) -> dict[str, str | list[str]] | None:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise StageError(f"verify.zml_checkout: cannot read {package}/BUILD.bazel: {error}") from error
+        raise StageError(f"verify.zml_checkout: cannot read {package}/BUILD.bazel: {error}", REMEDY) from error
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if isinstance(call.func, ast.Name) and call.func.id == "zig_library":
             given = {one.arg: one.value for one in call.keywords if one.arg}

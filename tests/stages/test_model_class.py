@@ -67,7 +67,10 @@ def test_a_missing_module_or_class_is_told(package: Path) -> None:
         ("x = 1\nclass Tiny(:\n", "cannot import zoo.net: zoo/net.py:2: SyntaxError: invalid syntax"),
         ("\n\nx = 1 / 0\n", "cannot import zoo.net: zoo/net.py:3: ZeroDivisionError: division by zero"),
         ("\nimport json\njson.loads('{')\n", "cannot import zoo.net: zoo/net.py:3: JSONDecodeError"),
-        ("\nimport not_installed.part\n", "zoo/net.py:2: No module named 'not_installed' | install 'not_installed'"),
+        (
+            "\nimport not_installed.part\n",
+            "zoo/net.py:2: No module named 'not_installed' | add the package that provides",
+        ),
     ],
 )
 def test_a_failing_import_names_file_and_line(package: Path, source: str, message: str) -> None:
@@ -79,3 +82,34 @@ def test_a_failing_constructor_names_file_and_line(package: Path) -> None:
     assert message in refused(package, GOOD, width=-1)
     message = "cannot construct zoo.net:Tiny: zoo/net.py: TypeError: Tiny.__init__() got an unexpected keyword"
     assert message in refused(package, GOOD, depth=3)
+
+
+def test_a_package_that_is_absent_comes_by_the_pins(package: Path) -> None:
+    """What is installed into a locked environment by hand is gone with the next change of its pins."""
+    said = refused(package, "\nimport einops\n")
+    assert said.endswith(
+        "No module named 'einops' | add the package that provides 'einops' to envs/torch.in and run "
+        "'.venv/bin/python envs/lock.py torch', or drop the import at zoo/net.py:2"
+    )
+
+
+def test_a_module_of_ones_own_that_is_absent_is_to_be_written(package: Path) -> None:
+    said = refused(package, f"import {package.name}.blocks\n")
+    assert said.endswith("| create zoo/blocks.py, or mend the import at zoo/net.py:1")
+
+
+def test_the_file_at_fault_is_named_where_the_model_imports_it(package: Path) -> None:
+    (package / "blocks.py").write_text("\nwidth = undefined\n")
+    said = refused(package, f"import {package.name}.blocks\n")
+    assert (
+        said
+        == "cannot import zoo.net: zoo/blocks.py:2: NameError: name 'undefined' is not defined | mend zoo/blocks.py"
+    )
+
+
+@pytest.mark.parametrize("name", ["multiprocessing.popen_spawn_win32:Popen", "os:stat_result"])
+def test_nobody_is_asked_to_mend_python(name: str) -> None:
+    with pytest.raises(StageError) as caught:
+        build_model(ModelReference(name=name, args={"a": 1}))
+    assert "`model`" in caught.value.remedy or "`args`" in caught.value.remedy
+    assert "mend os" not in caught.value.remedy and ".py" not in caught.value.remedy

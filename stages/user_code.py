@@ -1,0 +1,62 @@
+"""Which lines of a traceback, or of the running code, are the user's own, and how a module that is absent comes to be there."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from types import FrameType
+
+ANOTHER = "name another module as `model`"
+PROJECT = Path(__file__).resolve().parents[1]
+_OURS = tuple(f"{PROJECT / name}/" for name in ("stages", "pipeline"))
+_INSTALLED = tuple(
+    {f"{Path(place)}/" for name, place in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib")}
+    | {f"{Path(place).resolve()}/" for name, place in sysconfig.get_paths().items() if name.endswith("lib")}
+)
+
+
+def is_users(filename: str) -> bool:
+    """Whether a source file is the user's: of no package, not Python's own, and not Recast's."""
+    return not filename.startswith(("<", *_INSTALLED, *_OURS)) and "/site-packages/" not in filename
+
+
+def place_of(error: BaseException) -> str:
+    """file:line of the innermost frame of the user's own code; empty if there is none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{shown(error.filename)}:{error.lineno}" if is_users(error.filename) else ""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
+    return f"{shown(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+
+
+def place_now(frame: FrameType | None) -> tuple[str, int]:
+    """File and line of the user's code that led to the frame; ("", 0) if there is none."""
+    while frame is not None:
+        if is_users(frame.f_code.co_filename):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return "", 0
+
+
+def shown(filename: str) -> str:
+    """The file relative to the place it was imported from."""
+    file = Path(filename)
+    roots = [Path(entry) for entry in sys.path if entry and file.is_relative_to(entry)]
+    return file.relative_to(max(roots, key=lambda root: len(root.parts))).as_posix() if roots else file.name
+
+
+def absent_module(name: str, place: str) -> tuple[str, ...]:
+    """Remedies for an import of `name` that finds nothing, at `place` in the user's code, empty if it is not theirs.
+
+    A package comes into an environment by its pins alone: what is installed by hand is gone with the next change of them.
+    """
+    if not place:
+        return (ANOTHER,)
+    package = name.partition(".")[0]
+    if package != name or any((Path(root) / package).is_dir() for root in (PROJECT, *sys.path) if root):
+        return (f"create {name.replace('.', '/')}.py", f"mend the import at {place}")
+    return (
+        f"add the package that provides '{name}' to envs/torch.in and run '.venv/bin/python envs/lock.py torch'",
+        f"drop the import at {place}",
+    )
