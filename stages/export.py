@@ -10,6 +10,7 @@ bytes are the same wherever the repository lies.
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 from pathlib import Path
@@ -31,6 +32,11 @@ FIRST_DYNAMO_OPSET = 18
 KEPT_METADATA = ("namespace", "pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
 """from which module of the model a node comes; the rest is stack traces with file paths and the exporter's notes"""
 
+KEEP_BATCH = (
+    "let the model take the batch from x.shape[0] as it is, without int(), or write -1 for it",
+    "set export.dynamic_batch to false",
+)
+"""remedies for a model that fixes its batch"""
 LARGEST_FILE = 2**31 - 1
 """bytes of a protobuf message, which an ONNX file is; weights beside the file are not supported"""
 
@@ -77,7 +83,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     import torch
     from safetensors.numpy import save
 
-    from stages import activations, layer_names
+    from stages import activations, layer_names, model_faults
     from stages.dataset import read
     from stages.model_class import build_model
     from stages.onnx_form import OnnxForm
@@ -95,10 +101,13 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
 
     model = build_model(params.model).eval()
     with torch.inference_mode():  # gives lazy modules their shapes, before weights are loaded
-        model(torch.from_numpy(samples[:2]))
+        model(torch.from_numpy(samples[:2].copy()))
     load_weights(model, inputs["train"] / "model.safetensors", "the train stage's model.safetensors")
+    # a copy of the samples for each call, since a model may write into its input
+    model_faults.refuse(model, torch.from_numpy(samples.copy()), params.model.name)
+    model_faults.refuse_infinite(model, torch.from_numpy(samples), params.model.name)
     with torch.inference_mode():
-        expected = model(torch.from_numpy(samples)).numpy()
+        expected = model(torch.from_numpy(samples.copy())).numpy()
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     if size > LARGEST_FILE:
         raise StageError(f"the weights are {size / 2**30:.1f} GiB; an ONNX file holds at most 2", "use a smaller model")
@@ -107,7 +116,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     if exporter == "auto":
         exporter = "dynamo" if params.opset >= FIRST_DYNAMO_OPSET else "torchscript"
     started = time.monotonic()
-    proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1]))
+    proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1].copy()))
     record_timing("export", time.monotonic() - started)
     strip(proto)
     _check_opset(proto, params.opset, exporter)
@@ -115,10 +124,10 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
         _check_dynamic(proto, params)
     content = proto.SerializeToString(deterministic=True)
 
-    error = _largest_error(content, params, samples, expected)
+    error = _largest_error(content, params, exporter, samples, expected)
     (out / "model.onnx").write_bytes(content)
     few = samples[: params.activation_samples]
-    sampled = activations.collect(model, torch.from_numpy(few))
+    sampled = activations.collect(model, torch.from_numpy(few.copy()))
     activations.save(out / "activations.safetensors", sampled)
     outputs = {layer.name: sampled.tensors.get(f"{layer.name}.out.0") for layer in sampled.layers}
     values = OnnxForm(proto, params.resources.cpu, "the exported model").values(few)
@@ -128,7 +137,8 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
         raise StageError(
             f"the ONNX model's scores differ from PyTorch's by up to {error:.3g}, more than {params.tolerance:g}"
             + _where(out, params.resources.cpu),
-            "try the other export.exporter, or raise export.tolerance",
+            _other_exporter(params, exporter),
+            "raise export.tolerance",
         )
     # not save_file, which would make the file unreadable to others, whatever the umask
     (out / "reference.safetensors").write_bytes(save({"input": samples, "output": np.ascontiguousarray(expected)}))
@@ -165,12 +175,23 @@ def _exported(params: ExportParams, exporter: str, model: nn.Module, example: to
     import onnx
     import torch
 
+    from stages import exporter_errors, model_faults
+
+    if exporter == "torchscript":
+        # it follows the example's path, without a word of the others
+        model_faults.refuse_reads(model, example, params.model.name)
     names: dict[str, Any] = {"input_names": [params.input_name], "output_names": [params.output_name]}
     try:
         if exporter == "dynamo":
             batch = ({0: torch.export.Dim("batch")},) if params.dynamic_batch else None
             program = torch.onnx.export(
-                model, (example,), dynamo=True, opset_version=params.opset, dynamic_shapes=batch, verbose=False, **names
+                model,
+                (example.clone(),),
+                dynamo=True,
+                opset_version=params.opset,
+                dynamic_shapes=batch,
+                verbose=False,
+                **names,
             )
             return program.model_proto
         axes = (
@@ -178,18 +199,27 @@ def _exported(params: ExportParams, exporter: str, model: nn.Module, example: to
         )
         buffer = io.BytesIO()
         torch.onnx.export(
-            model, (example,), buffer, dynamo=False, opset_version=params.opset, dynamic_axes=axes, **names
+            model, (example.clone(),), buffer, dynamo=False, opset_version=params.opset, dynamic_axes=axes, **names
         )
         return onnx.load_from_string(buffer.getvalue())
     except Exception as error:  # the exporters raise whatever the model's code or their own meets
         traceback.print_exc()
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        model_faults.refuse_reads(model, example, params.model.name)
+        other: exporter_errors.Exporter = "torchscript" if exporter == "dynamo" else "dynamo"
+        opset = max(params.opset, FIRST_DYNAMO_OPSET)
+        why, remedies = exporter_errors.explained(error, model, example, other, opset)
         raise StageError(
-            f"the {exporter} exporter cannot export {params.model.name} to opset {params.opset}: "
-            f"{type(error).__name__}: {lines[0] if lines else ''}",
-            "see the log; try the other export.exporter"
-            + (", or export.dynamic_batch: false if the model fixes its batch size" if params.dynamic_batch else ""),
+            f"the {exporter} exporter cannot export {params.model.name} to opset {params.opset}: {why}",
+            *remedies,
         ) from error
+
+
+def _other_exporter(params: ExportParams, exporter: str) -> str:
+    if exporter == "dynamo":
+        return "set export.exporter to torchscript"
+    if params.opset >= FIRST_DYNAMO_OPSET:
+        return "set export.exporter to dynamo"
+    return f"set export.opset to {FIRST_DYNAMO_OPSET} or later, which the other exporter writes"
 
 
 def strip(proto: onnx.ModelProto) -> None:
@@ -212,27 +242,35 @@ def _check_opset(proto: onnx.ModelProto, wanted: int, exporter: str) -> None:
         written = ", ".join(str(version) for version in found) or "none"
         raise StageError(
             f"opset {wanted} was asked for, but the {exporter} exporter wrote {written}",
-            "set export.opset to what it writes, or try the other export.exporter",
+            f"set export.opset to {written}",
         )
 
 
 def _check_dynamic(proto: onnx.ModelProto, params: ExportParams) -> None:
     """The newer exporter, told that the batch is dynamic, quietly fixes it where the model's code needs a number."""
-    for value in proto.graph.output[0], next(v for v in proto.graph.input if v.name == params.input_name):
+    read = [value for value in proto.graph.input if value.name == params.input_name]
+    if not read:
+        raise StageError(
+            f"the exported model of {params.model.name} does not read its input",
+            "compute the scores from the input with PyTorch's functions alone, not with NumPy's",
+        )
+    for value in proto.graph.output[0], read[0]:
         batch = value.type.tensor_type.shape.dim[0]
         if not batch.dim_param:
             raise StageError(
                 f"{params.model.name} was exported with the batch size of '{value.name}' fixed to {batch.dim_value}",
-                "let the model take it from x.shape[0] as it is, or -1, or set export.dynamic_batch to false",
+                *KEEP_BATCH,
             )
 
 
 def _largest_error(
-    content: bytes, params: ExportParams, samples: NDArray[np.float32], expected: NDArray[np.float32]
+    content: bytes, params: ExportParams, exporter: str, samples: NDArray[np.float32], expected: NDArray[np.float32]
 ) -> float:
     """Over all samples at once and, as batches of other sizes, one by one; or just one by one for a fixed batch."""
     import numpy as np
     import onnxruntime
+
+    from stages.onnx_files import first_line
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = params.resources.cpu
@@ -242,14 +280,19 @@ def _largest_error(
         if params.dynamic_batch:
             found.append(session.run(None, {params.input_name: samples})[0])
     except Exception as error:  # onnxruntime's errors share no base of their own
+        node = re.search(r"running (\w+) node\. Name:'([^']*)'", str(error))
+        if params.dynamic_batch and node is not None:
+            raise StageError(
+                f"{params.model.name} was exported for batches of 2 samples only: {node[1]} '{node[2]}' takes no other",
+                *KEEP_BATCH,
+            ) from error
         raise StageError(
-            f"ONNX Runtime cannot run the exported model: {str(error).partition(chr(10))[0]}",
-            "try the other export.exporter, or another export.opset",
+            f"ONNX Runtime cannot run the exported model: {first_line(error)}", _other_exporter(params, exporter)
         ) from error
     for scores in found:
         if scores.shape != expected.shape:
             raise StageError(
-                f"the exported model gives {scores.shape}, PyTorch {expected.shape}", "try the other export.exporter"
+                f"the exported model gives {scores.shape}, PyTorch {expected.shape}", _other_exporter(params, exporter)
             )
     return float(max(np.abs(scores - expected).max() for scores in found))
 

@@ -26,7 +26,7 @@ def import_torchvision(submodule: str = "") -> Any:
             module = importlib.import_module(name)
         except ImportError as error:
             raise StageError(
-                f"cannot import {name}: {error}", "build the environment again with 'recast env build torch'"
+                f"cannot import {name}: {error}", "build the environment of torchvision again: 'recast env build torch'"
             ) from error
         except RuntimeError as error:
             missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))

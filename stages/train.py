@@ -159,10 +159,12 @@ def run(params: TrainParams, inputs: Inputs, out: Path) -> Metrics:
             traceback.print_exc()
             said = str(error).partition("\n")[0]
             if "deterministic" in said:
-                raise StageError(said, "set train.device to cpu, or train.deterministic to false") from error
+                elsewhere = "set train.device to cpu" if device.type != "cpu" else ""
+                raise StageError(said.partition(", but")[0], elsewhere, "set train.deterministic to false") from error
             raise StageError(
                 f"{params.model.name} fails while training: {failure(error)}",
-                "mend the model there, or train.loss_args",
+                "mend the model there",
+                "mend train.loss_args",
             ) from error
         record_timing("training", time.monotonic() - started)
 
@@ -188,7 +190,8 @@ def _device(params: TrainParams, inputs: Inputs) -> torch.device:
         usable = ", ".join(device for device, usable in there.items() if usable)
         raise StageError(
             f"device {name} is not available here: PyTorch {torch.__version__} on this machine offers {usable}",
-            f"set train.device to auto or cpu; 'recast env device {name}' installs PyTorch for it",
+            "set train.device to cpu",
+            f"run 'recast env device {name}', which installs PyTorch for it",
         )
     if name == "cuda" and params.deterministic:
         import os
@@ -211,31 +214,69 @@ def _split(directory: Path, split: str, contract: Contract) -> Split:
 
 
 def _check_fit(model: nn.Module, test: Split, contract: Contract, name: str) -> None:
-    """The model takes two samples and gives one score per class for each."""
+    """The model takes two samples and gives one score per class for each, which depend on nothing else."""
     import torch
 
+    from stages import model_faults
+    from stages.model_calls import running_layers
     from stages.model_class import failure
 
     model.eval()
     shape = tuple(test.x.shape[1:])
-    try:
-        with torch.inference_mode():
-            # a batch of two even when the split holds one sample: some models squeeze a batch of one
-            scores = model(_normalised(test.x[:1].expand(2, *shape), contract))
-    except Exception as error:
-        traceback.print_exc()
+    with running_layers(model) as layers:
+        try:
+            with torch.inference_mode():
+                # a batch of two even when the split holds one sample: some models squeeze a batch of one
+                scores = model(_normalised(test.x[:1].expand(2, *shape), contract))
+        except Exception as error:
+            traceback.print_exc()
+            said = str(error).partition("\n")[0]
+            if "deterministic" in said:
+                raise StageError(said.partition(", but")[0], "set train.deterministic to false") from error
+            layer, kind = layers[-1]
+            at = f" in layer '{layer}' ({kind})" if layer else ""
+            raise StageError(
+                f"{name} does not take samples of shape {shape}{at}: {failure(error)}",
+                *_fitting(shape, contract, error),
+            ) from error
+    if not isinstance(scores, torch.Tensor):
         raise StageError(
-            f"{name} does not take samples of shape {shape}: {failure(error)}",
-            "mend the model there, or change data.resize, data.grayscale or data.layout",
-        ) from error
-    if not isinstance(scores, torch.Tensor) or not scores.is_floating_point():
-        raise StageError(f"{name} returns {type(scores).__name__}, not scores (N, classes)", "return one float tensor")
+            f"{name} returns {_a(type(scores).__name__)}, not scores (N, classes)",
+            "return one float tensor alone, with a score for each class",
+        )
+    if not scores.is_floating_point():
+        raise StageError(
+            f"{name} returns {str(scores.dtype).removeprefix('torch.')} numbers, not scores (N, classes)",
+            "return the scores themselves, as floats: no argmax, no classes, no complex numbers",
+        )
     classes = len(contract.classes)
     if scores.ndim != 2 or scores.shape[0] != 2 or scores.shape[1] < classes:
         raise StageError(
             f"{name} maps 2 samples to {tuple(scores.shape)}; the data's {classes} classes need (2, {classes})",
             "give the model one output per class",
         )
+    few = _normalised(test.x[:4], contract)
+    if len(few) > 1:
+        model_faults.refuse(model, few, name)
+    model_faults.refuse_reads(model, few, name, model_faults.BRANCHES)
+
+
+def _fitting(shape: tuple[int, ...], contract: Contract, error: Exception) -> tuple[str, ...]:
+    """What brings a model and samples of this shape together: only an image has a size and channels to change."""
+    if "scalar types: Long, Int" in str(error):
+        return ("make whole numbers of the input in forward, with x.long(), since every model is given float32",)
+    mend = "mend the model there"
+    if not any(word in str(error) for word in ("shape", "size", "channel", "dimension")):
+        return (mend,)
+    if len(shape) != 3:
+        return (mend, f"store samples of the shape it takes in the file of data.path, in place of {shape}")
+    if contract.dataset == "npz":
+        return (mend, "set data.resize", "set data.layout to nhwc if the file has channels last")
+    return (mend, "set data.resize", *(("set data.grayscale",) if shape[0] == 3 else ()))
+
+
+def _a(kind: str) -> str:
+    return "nothing" if kind == "NoneType" else f"a {kind}"
 
 
 def _given_weights(params: TrainParams, inputs: Inputs) -> Path | None:
@@ -260,7 +301,7 @@ def _train(params: TrainParams, model: nn.Module, contract: Contract, data: Path
     validation = _split(data, "validation", contract) if (data / "validation.npz").exists() else None
     if params.early_stopping and validation is None:
         raise StageError(
-            "early stopping needs a validation split", "set data.validation_fraction, or drop train.early_stopping"
+            "early stopping needs a validation split", "set data.validation_fraction", "drop train.early_stopping"
         )
     decay = {} if params.weight_decay is None else {"weight_decay": params.weight_decay}
     optimizer = make_optimizer(params.optimizer, model, params.lr, params.optimizer_args | decay)

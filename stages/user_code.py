@@ -1,4 +1,4 @@
-"""Which lines of a traceback, or of the running code, are the user's own, and how a module that is absent comes to be there."""
+"""Which lines of a traceback, or of running code, are the user's own, and how an absent module comes to be there."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ def place_now(frame: FrameType | None) -> tuple[str, int]:
     return "", 0
 
 
+def is_called_by_user(frame: FrameType | None) -> bool:
+    """Whether the user's code is what called PyTorch there, and not a package's."""
+    while frame is not None and "/torch/" in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None and is_users(frame.f_code.co_filename)
+
+
 def shown(filename: str) -> str:
     """The file relative to the place it was imported from."""
     file = Path(filename)
@@ -47,9 +54,9 @@ def shown(filename: str) -> str:
 
 
 def absent_module(name: str, place: str) -> tuple[str, ...]:
-    """Remedies for an import of `name` that finds nothing, at `place` in the user's code, empty if it is not theirs.
+    """Remedies for an import of `name` that finds nothing; `place`: the user's file:line that asks for it, or "".
 
-    A package comes into an environment by its pins alone: what is installed by hand is gone with the next change of them.
+    A package comes into an environment by its pins: what is installed by hand is gone with the next change of them.
     """
     if not place:
         return (ANOTHER,)

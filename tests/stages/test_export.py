@@ -41,6 +41,46 @@ class Branching(nn.Module):
     def forward(self, x):
         x = x.flatten(1)
         return self.fc(x if x.mean() > 0 else -x)
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(784, 10)
+
+class Svd(Flat):
+    def forward(self, x):
+        return self.fc(torch.linalg.svd(x)[0].flatten(1))
+
+class Folded(nn.Module):
+    def forward(self, x):
+        return nn.functional.fold(nn.functional.unfold(x, 2, stride=2), (28, 28), 2, stride=2)
+
+class Fold(Flat):
+    def __init__(self):
+        super().__init__()
+        self.fold = Folded()
+    def forward(self, x):
+        return self.fc(self.fold(x).flatten(1))
+
+class Scripted(Flat):
+    def __init__(self):
+        super().__init__()
+        self.scripted = torch.jit.script(nn.ReLU())
+    def forward(self, x):
+        return self.fc(self.scripted(x).flatten(1))
+
+class InPlace(Flat):
+    def forward(self, x):
+        x.mul_(2)
+        return self.fc(x.flatten(1))
+
+class ByNumpy(Flat):
+    def forward(self, x):
+        return self.fc(torch.from_numpy(x.detach().numpy() * 2).flatten(1))
+
+class Log(Flat):
+    def forward(self, x):
+        return torch.log(self.fc(x.flatten(1)) - 1e9)
 """
 
 DIGITS, MNIST = "models.digits_cnn:DigitsCnn", "models.mnist_cnn:MnistCnn"
@@ -223,8 +263,56 @@ def test_a_model_that_fixes_its_batch_names_the_remedy(tmp_path: Path, nets: str
 
 
 def test_a_model_whose_graph_depends_on_values_cannot_be_exported(tmp_path: Path, nets: str) -> None:
-    message = refused(tmp_path, f"{nets}:Branching")
-    assert f"the dynamo exporter cannot export {nets}:Branching to opset 18" in message
+    for opset in (18, 13):  # the older exporter would follow one branch, without a word
+        message = refused(tmp_path / str(opset), f"{nets}:Branching", opset=opset)
+        assert f"{nets}:Branching branches on a value that it computes from its input" in message
+        assert f"{nets}.py:18" in message and "torch.where" in message
+
+
+@pytest.mark.parametrize(
+    ("opset", "name", "said", "remedies"),
+    [
+        (18, "Svd", "it cannot write '_linalg_svd' in Svd.forward at NETS.py:27", ["use another operation there"]),
+        (
+            13,
+            "Fold",
+            "it cannot write 'col2im' in layer 'fold' (Folded) at NETS.py:",
+            ["set export.opset to 18 or later"],
+        ),
+        (18, "Scripted", "ReLU.forward() takes 2 positional arguments but 3 were given (NETS.py:", ["mend NETS.py:"]),
+    ],
+)
+def test_why_an_exporter_refuses_is_said_of_the_model(
+    tmp_path: Path, nets: str, opset: int, name: str, said: str, remedies: list[str]
+) -> None:
+    message = refused(tmp_path, f"{nets}:{name}", opset=opset).replace(nets, "NETS")
+    assert f"exporter cannot export NETS:{name} to opset {opset}: {said}" in message
+    assert all(remedy in message for remedy in remedies)
+    assert not any(word in message for word in ("\x1b", "Next steps", "GitHub", "github", "OpOverload", "see the log"))
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_a_model_may_write_into_its_input(tmp_path: Path, nets: str, opset: int) -> None:
+    metrics, out = run(tmp_path, f"{nets}:InPlace", opset=opset)
+    assert metrics["max_abs_error"] < 1e-5
+    assert (load_file(out / "reference.safetensors")["input"] == read(tmp_path / "data", "calibration")[0][:8]).all()
+
+
+def test_a_model_that_leaves_pytorch_is_refused_by_the_older_exporter(tmp_path: Path, nets: str) -> None:
+    """It would write what NumPy made of the example as a constant."""
+    message = refused(tmp_path, f"{nets}:ByNumpy", opset=13)
+    assert f"{nets}:ByNumpy takes out of its tensor a value that it computes from its input" in message
+
+
+def test_a_fixed_batch_inside_the_model_is_said_without_the_runtimes_words(tmp_path: Path, nets: str) -> None:
+    message = refused(tmp_path, f"{nets}:Fixed", opset=13)
+    assert f"{nets}:Fixed was exported for batches of 2 samples only: Reshape '/Reshape' takes no other" in message
+    assert "onnxruntime" not in message and "set export.dynamic_batch to false" in message
+
+
+def test_scores_that_are_not_finite_are_traced_to_the_line(tmp_path: Path, nets: str) -> None:
+    message = refused(tmp_path, f"{nets}:Log")
+    assert f"{nets}:Log gives NaN or infinity, first from log in Log.forward at {nets}.py:" in message
 
 
 def test_an_error_above_the_tolerance_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,21 @@ class Flat(Net):
     def forward(self, x):
         return super().forward(x).sum(1)
 
+class Chosen(Net):
+    def forward(self, x):
+        return super().forward(x).argmax(1)
+
+class Unsure(Net):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x))
+
+class Tokens(Net):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(256, 4)
+    def forward(self, x):
+        return super().forward(self.embed(x).mean(1))
+
 class Lazy(nn.Module):
     def __init__(self):
         super().__init__()
@@ -220,12 +235,20 @@ def test_unknown_names_are_refused(data: Path, nets: str, params: dict[str, Any]
 
 def test_a_model_that_does_not_fit_the_data_is_refused(data: Path, nets: str) -> None:
     message = refused(data, f"{nets}:Net", args={"features": 5})
-    assert f"{nets}:Net does not take samples of shape (4,): RuntimeError: mat1 and mat2" in message
+    said = f"{nets}:Net does not take samples of shape (4,) in layer 'fc1' (Linear): RuntimeError: mat1 and mat2"
+    assert said in message
     assert f"({nets}.py:" in message and "mend the model there" in message
+    # points in space have no size that could be changed
+    assert "data.resize" not in message and "in the file of data.path, in place of (4,)" in message
     message = refused(data, f"{nets}:Net", args={"outputs": 2})
     assert "maps 2 samples to (2, 2); the data's 3 classes need (2, 3)" in message
     assert "maps 2 samples to (2,)" in refused(data, f"{nets}:Flat")
-    assert "returns tuple, not scores (N, classes)" in refused(data, f"{nets}:Pair")
+    assert "returns a tuple, not scores (N, classes)" in refused(data, f"{nets}:Pair")
+    assert "returns int64 numbers, not scores (N, classes)" in refused(data, f"{nets}:Chosen")
+    message = refused(data, f"{nets}:Tokens")
+    assert "in layer 'embed' (Embedding)" in message and "x.long()" in message and "data." not in message
+    message = refused(data, f"{nets}:Unsure")
+    assert f"{nets}:Unsure gives other scores each time it is called, also in evaluation: dropout in" in message
     assert "there is no module absent" in refused(data, "absent:Net")
 
 

@@ -1,0 +1,90 @@
+"""Why one of PyTorch's exporters refused a model, in words of the model: the operator, the layer and the line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from stages import model_calls, user_code
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Exporter: TypeAlias = Literal["dynamo", "torchscript"]
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_NO_FORM = (
+    re.compile(r"No ONNX function found for <OpOverload\(op='\w+\.(\w+)'"),
+    re.compile(r"Exporting the operator '(?:aten::)?(\w+)' to ONNX"),
+    re.compile(r"ONNX export of operator (?:aten::)?(\w+)"),
+)
+_TRANSLATING = re.compile(r"target=torch\.ops\.aten\.(\w+)")
+_ADDED = re.compile(r"added in version (\d+)")
+LONGEST = 200
+"""characters of an exporter's own words that a message quotes; the log has all of them"""
+
+
+def explained(
+    error: BaseException, model: nn.Module, x: torch.Tensor, other: Exporter, opset: int
+) -> tuple[str, tuple[str, ...]]:
+    """What stood in the way when the model was exported with x (N, *shape), and remedies.
+
+    `other`: the other exporter, and the opset at which it would be asked.
+    """
+    chain = list(_chain(error))
+    said = [_COLOURS.sub("", str(one)) for one in chain]
+    operator = next((found[1] for text in said for form in _NO_FORM if (found := form.search(text))), "")
+    reason = ""
+    if not operator and (translating := next((found for text in said if (found := _TRANSLATING.search(text))), None)):
+        operator, reason = translating[1], f": {_first_line(said[-1])}"
+    if operator:
+        place = model_calls.calling(model, x, operator)
+        added = next((found[1] for text in said if (found := _ADDED.search(text))), "")
+        where = f" in {place}" if place else ""
+        remedies = ["use another operation there"]
+        if added:
+            remedies.insert(0, f"set export.opset to {added} or later")
+        elif _knows(other, operator, opset):
+            remedies.append(_switch(other, opset))
+        return f"it cannot write '{operator}'{where}{reason}", tuple(remedies)
+    place = next((found for one in reversed(chain) if (found := user_code.place_of(one))), "")
+    cause = chain[-1]
+    # the exporters' own errors speak of themselves; what made them speaks of the model
+    words = _first_line(said[-1]) or type(cause).__name__
+    mend = (f"mend {place}",) if place else ()
+    return f"{words} ({place})" if place else words, (*mend, _switch(other, opset))
+
+
+def _switch(other: Exporter, opset: int) -> str:
+    return f"set export.exporter to {other}" + (f" and export.opset to {opset}" if other == "dynamo" else "")
+
+
+def _knows(exporter: Exporter, operator: str, opset: int) -> bool:
+    """Whether the exporter has a form of the ATen operator; true where PyTorch does not say."""
+    try:
+        if exporter == "dynamo":
+            import torch
+            from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+            return bool(ONNXRegistry.from_torchlib(opset).is_registered(getattr(torch.ops.aten, operator).default))
+        from torch.onnx._internal.torchscript_exporter import registration
+
+        group = registration.registry.get_function_group(f"aten::{operator.lstrip('_')}")
+        return group is not None and group.get(opset) is not None
+    except (ImportError, AttributeError):  # these are PyTorch's internals
+        return True
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from, as far as that was not set aside."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _first_line(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
