@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stages.base import StageError
+from stages.foreign import first_line as first_line
+from stages.foreign import foreign
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,11 +108,6 @@ def only_output(model: Model, what: str) -> Port:
     return _single([_port(value) for value in model.graph.output], "output", what)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a tool's message, for messages of our own."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 class Session:
     """A model in onnxruntime on the CPU, with a fixed number of threads since it changes float sums."""
 
@@ -123,16 +120,17 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; warnings name nothing a user can mend
         source = str(model) if isinstance(model, Path) else model.SerializeToString()
-        try:
+        with foreign(
+            f"onnxruntime cannot load {what}",
+            "make it anew; if it is one of your own, use operators and types that onnxruntime has on the CPU",
+        ):
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        # onnxruntime's exceptions share no base but Exception
-        except Exception as error:
-            raise StageError(f"onnxruntime cannot load {what}: {first_line(error)}") from error
         self._what = what
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise StageError(
-                f"{what} has {len(inputs)} inputs: {', '.join(value.name for value in inputs)}; it needs one"
+                f"{what} has {len(inputs)} inputs: {', '.join(value.name for value in inputs)}; it needs one",
+                "export it with one input",
             )
         self._input = inputs[0].name
         first_axis = inputs[0].shape[0] if inputs[0].shape else None
@@ -148,12 +146,11 @@ class Session:
         """As `run`, batch by batch: how many samples are done, and the outputs of this batch."""
         done = 0
         for batch, count in split(x, batch_size, self._fixed_batch):
-            try:
+            with foreign(
+                f"{self._what} does not take samples of shape {x.shape[1:]}, {x.dtype}",
+                "use a model made for samples of this shape",
+            ):
                 outputs = self._session.run(None, {self._input: batch})[0]
-            except Exception as error:
-                raise StageError(
-                    f"{self._what} does not take samples of shape {x.shape[1:]}, {x.dtype}: {first_line(error)}"
-                ) from error
             done += count
             yield done, outputs[:count]
 

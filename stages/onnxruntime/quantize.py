@@ -13,6 +13,8 @@ from pydantic import Field
 
 from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, StageError
+from stages.foreign import foreign
+from stages.onnxruntime import gemm_bias
 from stages.spelling import did_you_mean
 
 LEAST_OPSET = 13  # QuantizeLinear has an axis, which per-channel weights need, from opset 13 on
@@ -63,11 +65,13 @@ def _prepare(model: onnx_files.Model, scratch: Path) -> onnx_files.Model:
 
     source, path = scratch / "model.onnx", scratch / "prepared.onnx"
     onnx_files.write_model(model, source)
-    # symbolic shape inference writes into the working directory when it fails; ONNX's own does for these graphs
-    quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+    with foreign("onnxruntime cannot prepare the model for int8", "try simplify.tool: onnxslim, or another opset"):
+        # symbolic shape inference writes into the working directory when it fails; ONNX's own does for these graphs
+        quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
     prepared = onnx_files.read_model(path, "what onnxruntime's preparation wrote")
     # onnxruntime imports every domain it knows, at which other runtimes may stop
     onnx_files.drop_unused_domains(prepared)
+    gemm_bias.as_lists(prepared)
     used: set[str] = set()
     for index, node in enumerate(prepared.graph.node):
         if not node.name or node.name in used:
