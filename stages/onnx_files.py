@@ -96,6 +96,20 @@ def drop_unused_domains(model: Model) -> None:
     model.opset_import.extend(kept)
 
 
+def with_constant_weights(model: Model) -> Model:
+    """The model, changed in place: weights are no longer listed as inputs, which could be given other values.
+
+    Before IR version 4 all must be listed, so that one becomes 4, which holds every operator set.
+    """
+    weights = {weight.name for weight in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    if len(kept) != len(model.graph.input):
+        model.ir_version = max(4, model.ir_version)
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+    return model
+
+
 def only_input(model: Model, what: str) -> Port:
     """The model's single input (weights that IR 3 lists as inputs do not count); StageError if not one."""
     weights = {weight.name for weight in model.graph.initializer}

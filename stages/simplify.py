@@ -58,6 +58,8 @@ def _simplified(params: SimplifyParams, model: onnx_files.Model, scratch: Path) 
     source, destination = scratch / "source.onnx", scratch / "simplified.onnx"
     made = type(model)()
     made.CopyFrom(model)
+    if made.ir_version >= 4:
+        onnx_files.with_constant_weights(made)
     folding.fold(made)
     while True:
         onnx_files.write_model(made, source)

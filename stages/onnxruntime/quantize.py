@@ -37,7 +37,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
 
     Raises StageError if the opset is too old, a node to exclude does not exist, or no node can be quantized.
     """
-    model = onnx_files.read_model(inputs["simplify"] / "model.onnx")
+    model = onnx_files.with_constant_weights(onnx_files.read_model(inputs["simplify"] / "model.onnx"))
     if onnx_files.opset(model) < LEAST_OPSET:
         raise StageError(
             f"int8 quantization needs opset {LEAST_OPSET} or later, but the model has {onnx_files.opset(model)}",
