@@ -72,11 +72,10 @@ def _inlined(model: onnx_files.Model, branch: Any, outputs: list[str]) -> list[A
             copy.name = _fresh(copy.name, names)
         nodes.append(copy)
     for weight in branch.initializer:
-        moved = model.graph.initializer.add()
+        moved = onnx.TensorProto()
         moved.CopyFrom(weight)
         moved.name = called[weight.name]
-        if model.ir_version < 4:  # before IR 4 every weight is also listed as an input
-            model.graph.input.append(onnx.helper.make_tensor_value_info(moved.name, moved.data_type, moved.dims))
+        onnx_files.add_weight(model, moved)
     for value, name in zip(branch.output, outputs, strict=True):
         source = called.get(value.name, value.name)
         if name and source != name:

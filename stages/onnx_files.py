@@ -110,6 +110,15 @@ def with_constant_weights(model: Model) -> Model:
     return model
 
 
+def add_weight(model: Model, tensor: Any) -> None:
+    """Add a weight, an `onnx.TensorProto`; before IR version 4 every one is listed as an input as well."""
+    import onnx
+
+    model.graph.initializer.append(tensor)
+    if model.ir_version < 4:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+
+
 def only_input(model: Model, what: str) -> Port:
     """The model's single input (weights that IR 3 lists as inputs do not count); StageError if not one."""
     weights = {weight.name for weight in model.graph.initializer}
