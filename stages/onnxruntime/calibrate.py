@@ -104,7 +104,7 @@ def _with_pairs(
 
     copy = type(model)()
     copy.CopyFrom(model)
-    data = {name: TensorData(lowest=low, highest=high) for name, (low, high) in ranges.items()}
+    data = {name: TensorData(lowest=low, highest=_open(low, high)) for name, (low, high) in ranges.items()}
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     with foreign("onnxruntime cannot make the model int8", "shorten what is quantized, with quantize.nodes_to_exclude"):
         quantizer = QDQQuantizer(
@@ -123,6 +123,11 @@ def _with_pairs(
         quantizer.quantize_model()
         quantizer.model.topological_sort()
     return quantizer.model.model
+
+
+def _open(low: Any, high: Any) -> Any:
+    """The highest value; one where all are zero, since the quantizer drops a Relu, and a range of zero keeps nothing."""
+    return high if low or high else high.dtype.type(1)
 
 
 STAGE = Stage(params=CalibrateParams, inputs=("quantize", "data"), run=run)

@@ -14,7 +14,7 @@ from pydantic import Field
 from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, StageError
 from stages.foreign import foreign
-from stages.onnxruntime import gemm_bias
+from stages.onnxruntime import clip_bounds, plain_gemm
 from stages.spelling import did_you_mean
 
 LEAST_OPSET = 13  # QuantizeLinear has an axis, which per-channel weights need, from opset 13 on
@@ -71,7 +71,7 @@ def _prepare(model: onnx_files.Model, scratch: Path) -> onnx_files.Model:
     prepared = onnx_files.read_model(path, "what onnxruntime's preparation wrote")
     # onnxruntime imports every domain it knows, at which other runtimes may stop
     onnx_files.drop_unused_domains(prepared)
-    gemm_bias.as_lists(prepared)
+    plain_gemm.rewrite(prepared)
     used: set[str] = set()
     for index, node in enumerate(prepared.graph.node):
         if not node.name or node.name in used:
@@ -92,9 +92,8 @@ def _quantizable(params: QuantizeParams, model: onnx_files.Model) -> list[str]:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     known = {*QDQRegistry, *QLinearOpsRegistry}
-    return [
-        node.name for node in model.graph.node if node.op_type in known and node.name not in params.nodes_to_exclude
-    ]
+    left = {*params.nodes_to_exclude, *clip_bounds.lost(model)}
+    return [node.name for node in model.graph.node if node.op_type in known and node.name not in left]
 
 
 STAGE = Stage(params=QuantizeParams, inputs=("simplify",), run=run)

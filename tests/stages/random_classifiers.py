@@ -1,7 +1,7 @@
 """Small random classifiers as people's ONNX files are: of many operator sets, half simplified, and oddly written.
 
-Images, signals or features in, one score per class out. Biases of any shape that ONNX allows, subgraphs of constants, Ifs,
-tensors without elements, nodes without names, weights as Constants or listed as inputs, axes that are computed.
+Images, signals or features in, one score per class out. Biases of any shape that ONNX allows, subgraphs of constants,
+Ifs, tensors without elements, nodes without names, weights as Constants or listed as inputs, axes that are computed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class RandomClassifier:
         options: list[Callable[[], None]] = [
             self._activation, self._activation, self._clip, self._arithmetic, self._arithmetic, self._residual,
             self._identity, self._constant_if, self._shape_if, self._empty_part, self._computed_weight, self._dropout,
-            self._cast, self._slice, self._pad, self._transpose_twice, self._reshape_twice, self._split, self._unsqueezed,
+            self._cast, self._slice, self._pad, self._transpose_twice, self._reshape_twice, self._split,
+            self._unsqueezed,
         ]  # fmt: skip
         if rank > 1:
             options += [self._conv] * 6 + [self._batch_norm] * 2 + [self._pool] * 2
@@ -189,7 +190,9 @@ class RandomClassifier:
     def _norm(self) -> None:
         n = self.last_shape[0]
         if np.prod(self.last_shape[1:]) > 1 and self._chance(0.6):
-            self._add("InstanceNormalization", [self.last, self._weight(self._floats(n)), self._weight(self._floats(n))])
+            self._add(
+                "InstanceNormalization", [self.last, self._weight(self._floats(n)), self._weight(self._floats(n))]
+            )
         elif len(self.last_shape) == 3:
             self._add("LRN", [self.last], size=3)
 
@@ -202,7 +205,7 @@ class RandomClassifier:
         self._add(self._choose([op for op, since in ACTIVATIONS.items() if since <= self.opset]), [self.last])
 
     def _clip(self) -> None:
-        low, high = self._choose([(0.0, 6.0), (-1.0, 1.0), (0.0, None), (None, 0.7)])
+        low, high = self._choose([(0.0, 6.0), (-1.0, 1.0), (0.0, None), (None, 0.7), (0.2, 1.5), (-1.5, -0.1)])
         if self.opset < 11:
             bounds = {"min": low, "max": high}
             self._add("Clip", [self.last], **{key: value for key, value in bounds.items() if value is not None})
@@ -361,13 +364,16 @@ class RandomClassifier:
         self._add("Add", [self.last, made])
 
     def _branches(self) -> dict[str, Any]:
+        """Of an If over the last tensor; both name their tensors alike, and have a weight of their own."""
         import onnx
 
         graphs = []
         for name, op in (("then", "Relu"), ("else", "Tanh")):
             two = onnx.numpy_helper.from_array(np.float32(2.0).reshape(1), "two")
-            nodes = [onnx.helper.make_node("Mul", [self.last, "two"], ["doubled"]), onnx.helper.make_node(op, ["doubled"], ["made"])]
-            graphs.append(onnx.helper.make_graph(nodes, name, [], [onnx.helper.make_tensor_value_info("made", 1, None)], [two]))
+            doubled = onnx.helper.make_node("Mul", [self.last, "two"], ["doubled"])
+            made = onnx.helper.make_node(op, ["doubled"], ["made"])
+            port = onnx.helper.make_tensor_value_info("made", 1, None)
+            graphs.append(onnx.helper.make_graph([doubled, made], name, [], [port], [two]))
         return {"then_branch": graphs[0], "else_branch": graphs[1]}
 
     def _constant_if(self) -> None:
