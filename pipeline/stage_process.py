@@ -42,8 +42,6 @@ class Outcome:
 
     error: str = ""
     remedies: tuple[str, ...] = ()
-    foreseen: bool = False
-    """whether the stage says in words of its own what is wrong, so that the tools' need not be shown"""
     timings: dict[str, float] = field(default_factory=dict)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     in_traceback: bool = False
@@ -209,7 +207,6 @@ def _take_line(line: str, outcome: Outcome, log: Callable[[str], object], live: 
     else:
         log(f"[error] {said['error']}\n")
         outcome.error, outcome.remedies = said["error"], tuple(said["remedies"])
-        outcome.foreseen = not said.get("unforeseen", False)
 
 
 def with_count(text: str, done: int | None, total: int | None) -> str:
@@ -225,7 +222,7 @@ def _failure(root: Path, plan: Plan, stage: PlannedStage, outcome: Outcome, code
     else:
         message = f"stage '{stage.id}' failed: its process {describe_exit(code)} without saying why"
         remedy = "its log may say more" + (" (signal 9 is often a lack of memory)" if code == -9 else "")
-    return StageFailed(message, remedy, shown, () if outcome.foreseen else tuple(outcome.tail))
+    return StageFailed(message, remedy, shown, tuple(outcome.tail))
 
 
 def failed_output(root: Path, stage: PlannedStage) -> Path:

@@ -37,7 +37,7 @@ def main() -> int:
     except Exception as error:
         emit_event({"traceback": traceback.format_exc()})
         where = _last_line_of(error, Path(job["root"]))
-        emit_event({"error": f"{type(error).__name__}: {error}{where}", "remedies": [], "unforeseen": True})
+        emit_event({"error": f"{type(error).__name__}: {error}{where}", "remedies": []})
         return 1
     return 0
 

@@ -47,7 +47,9 @@ class DataParams(Params):
         description="a known dataset, or one of your own: image_folder or npz, at `path`"
     )
     path: RepositoryPath | None = Field(default=None, description="the folder of image_folder, or the file of npz")
-    layout: Literal["nchw", "nhwc"] = Field(default="nchw", description="axes of image samples in an npz")
+    layout: Literal["nchw", "nhwc", "ncl", "nlc"] = Field(
+        default="nchw", description="axes of samples in an npz: of images, or of signals (ncl: channels, then length)"
+    )
     grayscale: bool = Field(default=False, description="turn RGB images into one channel (ITU-R 601 luma)")
     resize: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
         default=None, description="height and width in pixels, bilinear; one number for a square"

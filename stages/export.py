@@ -10,6 +10,8 @@ bytes are the same wherever the repository lies.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import time
 import traceback
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from stages.base import Inputs, Metrics, ModelReference, Params, Stage, StageError, record_timing
+from stages.base import Inputs, Metrics, ModelReference, Params, Stage, StageError, emit_event, record_timing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,40 +172,19 @@ def _where(out: Path, threads: int) -> str:
 
 
 def _exported(params: ExportParams, exporter: str, model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
-    import io
-
-    import onnx
-    import torch
-
     from stages import exporter_errors, model_faults
 
     if exporter == "torchscript":
         # it follows the example's path, without a word of the others
         model_faults.refuse_reads(model, example, params.model.name)
     names: dict[str, Any] = {"input_names": [params.input_name], "output_names": [params.output_name]}
+    noise = io.StringIO()
     try:
-        if exporter == "dynamo":
-            batch = ({0: torch.export.Dim("batch")},) if params.dynamic_batch else None
-            program = torch.onnx.export(
-                model,
-                (example.clone(),),
-                dynamo=True,
-                opset_version=params.opset,
-                dynamic_shapes=batch,
-                verbose=False,
-                **names,
-            )
-            return program.model_proto
-        axes = (
-            {name: {0: "batch"} for name in (params.input_name, params.output_name)} if params.dynamic_batch else None
-        )
-        buffer = io.BytesIO()
-        torch.onnx.export(
-            model, (example.clone(),), buffer, dynamo=False, opset_version=params.opset, dynamic_axes=axes, **names
-        )
-        return onnx.load_from_string(buffer.getvalue())
+        with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
+            return _written(params, exporter, model, example, names)
     except Exception as error:  # the exporters raise whatever the model's code or their own meets
-        traceback.print_exc()
+        # what they print speaks of themselves and belongs in the log
+        emit_event({"traceback": noise.getvalue() + traceback.format_exc()})
         model_faults.refuse_reads(model, example, params.model.name)
         other: exporter_errors.Exporter = "torchscript" if exporter == "dynamo" else "dynamo"
         opset = max(params.opset, FIRST_DYNAMO_OPSET)
@@ -212,6 +193,32 @@ def _exported(params: ExportParams, exporter: str, model: nn.Module, example: to
             f"the {exporter} exporter cannot export {params.model.name} to opset {params.opset}: {why}",
             *remedies,
         ) from error
+
+
+def _written(
+    params: ExportParams, exporter: str, model: nn.Module, example: torch.Tensor, names: dict[str, Any]
+) -> onnx.ModelProto:
+    import onnx
+    import torch
+
+    if exporter == "dynamo":
+        batch = ({0: torch.export.Dim("batch")},) if params.dynamic_batch else None
+        program = torch.onnx.export(
+            model,
+            (example.clone(),),
+            dynamo=True,
+            opset_version=params.opset,
+            dynamic_shapes=batch,
+            verbose=False,
+            **names,
+        )
+        return program.model_proto
+    axes = {name: {0: "batch"} for name in (params.input_name, params.output_name)} if params.dynamic_batch else None
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        model, (example.clone(),), buffer, dynamo=False, opset_version=params.opset, dynamic_axes=axes, **names
+    )
+    return onnx.load_from_string(buffer.getvalue())
 
 
 def _other_exporter(params: ExportParams, exporter: str) -> str:
@@ -270,7 +277,7 @@ def _largest_error(
     import numpy as np
     import onnxruntime
 
-    from stages.onnx_files import first_line
+    from stages.foreign import first_line
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = params.resources.cpu

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from stages import model_calls, user_code
+from stages.foreign import first_line
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 Exporter: TypeAlias = Literal["dynamo", "torchscript"]
-_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _NO_FORM = (
     re.compile(r"No ONNX function found for <OpOverload\(op='\w+\.(\w+)'"),
     re.compile(r"Exporting the operator '(?:aten::)?(\w+)' to ONNX"),
@@ -21,8 +21,6 @@ _NO_FORM = (
 )
 _TRANSLATING = re.compile(r"target=torch\.ops\.aten\.(\w+)")
 _ADDED = re.compile(r"added in version (\d+)")
-LONGEST = 200
-"""characters of an exporter's own words that a message quotes; the log has all of them"""
 
 
 def explained(
@@ -33,11 +31,11 @@ def explained(
     `other`: the other exporter, and the opset at which it would be asked.
     """
     chain = list(_chain(error))
-    said = [_COLOURS.sub("", str(one)) for one in chain]
+    said = [str(one) for one in chain]
     operator = next((found[1] for text in said for form in _NO_FORM if (found := form.search(text))), "")
     reason = ""
     if not operator and (translating := next((found for text in said if (found := _TRANSLATING.search(text))), None)):
-        operator, reason = translating[1], f": {_first_line(said[-1])}"
+        operator, reason = translating[1], f": {first_line(said[-1])}"
     if operator:
         place = model_calls.calling(model, x, operator)
         added = next((found[1] for text in said if (found := _ADDED.search(text))), "")
@@ -49,9 +47,8 @@ def explained(
             remedies.append(_switch(other, opset))
         return f"it cannot write '{operator}'{where}{reason}", tuple(remedies)
     place = next((found for one in reversed(chain) if (found := user_code.place_of(one))), "")
-    cause = chain[-1]
     # the exporters' own errors speak of themselves; what made them speaks of the model
-    words = _first_line(said[-1]) or type(cause).__name__
+    words = first_line(said[-1])
     mend = (f"mend {place}",) if place else ()
     return f"{words} ({place})" if place else words, (*mend, _switch(other, opset))
 
@@ -83,8 +80,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _first_line(text: str) -> str:
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

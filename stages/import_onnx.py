@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from stages import onnx_files
+from stages import onnx_files, without_channel
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
     path = _model_file(params, inputs.files["path"])
     model = onnx_files.read_model(path, params.path, onnx_files.EXPORT_AGAIN)
     contract = dataset.read_contract(inputs["data"])
+    if without_channel.lacks_channel(onnx_files.only_input(model, params.path), contract.shape):
+        progress(f"{params.path} takes samples without an axis for their one channel: one is dropped in front of it")
+        without_channel.drop_in_front(model, params.path)
     _check_input(model, contract, params.path)
     onnx_files.only_output(model, params.path)
     session = _load(model, params)

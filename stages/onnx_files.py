@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stages.base import StageError
+from stages.foreign import first_line as first_line
+from stages.foreign import foreign
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,6 +102,29 @@ def drop_unused_domains(model: Model) -> None:
     model.opset_import.extend(kept)
 
 
+def with_constant_weights(model: Model) -> Model:
+    """The model, changed in place: weights are no longer listed as inputs, which could be given other values.
+
+    Before IR version 4 all must be listed, so that one becomes 4, which holds every operator set.
+    """
+    weights = {weight.name for weight in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in weights]
+    if len(kept) != len(model.graph.input):
+        model.ir_version = max(4, model.ir_version)
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+    return model
+
+
+def add_weight(model: Model, tensor: Any) -> None:
+    """Add a weight, an `onnx.TensorProto`; before IR version 4 every one is listed as an input as well."""
+    import onnx
+
+    model.graph.initializer.append(tensor)
+    if model.ir_version < 4:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+
+
 def only_input(model: Model, what: str) -> Port:
     """The model's single input (weights that IR 3 lists as inputs do not count); StageError if not one."""
     weights = {weight.name for weight in model.graph.initializer}
@@ -110,11 +135,6 @@ def only_input(model: Model, what: str) -> Port:
 def only_output(model: Model, what: str) -> Port:
     """The model's single output; StageError if there is not exactly one."""
     return _single([_port(value) for value in model.graph.output], "output", what)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a tool's message, for messages of our own."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class Session:
@@ -129,13 +149,11 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors; warnings name nothing a user can mend
         source = str(model) if isinstance(model, Path) else model.SerializeToString()
-        try:
+        with foreign(
+            f"onnxruntime cannot load {what}",
+            "make it anew; if it is one of your own, use operators and types that onnxruntime has on the CPU",
+        ):
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        # onnxruntime's exceptions share no base but Exception
-        except Exception as error:
-            raise StageError(
-                f"onnxruntime cannot load {what}: {first_line(error)}", "change in the model what it names"
-            ) from error
         self._what = what
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
@@ -157,14 +175,11 @@ class Session:
         """As `run`, batch by batch: how many samples are done, and the outputs of this batch."""
         done = 0
         for batch, count in split(x, batch_size, self._fixed_batch):
-            try:
+            with foreign(
+                f"{self._what} fails on {len(batch)} samples of shape {x.shape[1:]}, {x.dtype}",
+                "mend what it names: the shapes inside a model must follow from those of its input",
+            ):
                 outputs = self._session.run(None, {self._input: batch})[0]
-            except Exception as error:
-                raise StageError(
-                    f"{self._what} fails on {len(batch)} samples of shape {x.shape[1:]}, {x.dtype}: "
-                    f"{first_line(error)}",
-                    "mend what it names: the shapes inside a model must follow from those of its input",
-                ) from error
             done += count
             yield done, outputs[:count]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages import onnx_files
 from stages.base import StageError
+from stages.onnx_subgraphs import reads, rename_reads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,7 +107,7 @@ class OnnxForm:
                 continue
             if node.op_type not in ("QuantizeLinear", "DequantizeLinear", "Constant"):
                 operations.append(str(node.op_type))
-            for name in node.input:
+            for name in reads(node):
                 place = self._place(name)
                 if place in back and place != own:
                     found.append(back[place])
@@ -144,7 +145,7 @@ class OnnxForm:
         if not hasattr(self, "_live"):
             self._live = {self.input}
             for node in self._model.graph.node:
-                if self._live.intersection(node.input):
+                if self._live.intersection(reads(node)):
                     self._live.update(node.output)
         return name in self._live
 
@@ -166,11 +167,9 @@ class OnnxForm:
             kind = onnx.helper.np_dtype_to_tensor_dtype(feeds[feed].dtype)
             cut.graph.input.append(onnx.helper.make_tensor_value_info(feed, kind, None))
         for node in cut.graph.node:
-            for index, name in enumerate(node.input):
-                # what makes the dequantized value reads the layer's own output
-                makes_the_place = node.op_type == "QuantizeLinear" and name in self._places
-                if name in replaced and not makes_the_place:
-                    node.input[index] = replaced[name]
+            # what makes the dequantized value reads the layer's own output
+            own = self._places.keys() if node.op_type == "QuantizeLinear" else ()
+            rename_reads(node, {name: feed for name, feed in replaced.items() if name not in own})
         return cut, feeds
 
     def encode(self, tensor: str, value: NDArray[Any]) -> NDArray[Any]:

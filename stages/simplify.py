@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from stages import onnx_files, simplifier
+from stages import folding, onnx_files, simplifier
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 
 if TYPE_CHECKING:
@@ -38,12 +38,9 @@ def run(params: SimplifyParams, inputs: Inputs, out: Path) -> Metrics:
 
     Raises StageError if the simplifier fails or crashes, or if the result is invalid or computes something else.
     """
-    source = inputs["export"] / "model.onnx"
-    before = onnx_files.read_model(source)
+    before = onnx_files.read_model(inputs["export"] / "model.onnx")
     progress(f"{params.tool}: {len(before.graph.node)} nodes")
-    simplified = inputs.scratch / "simplified.onnx"
-    _simplify(params, source, simplified)
-    after = onnx_files.read_model(simplified, f"what {params.tool} wrote")
+    after = _simplified(params, before, inputs.scratch)
     _check_versions(params, after)
     errors = _parity(params, inputs["export"] / "reference.safetensors", before, after)
     onnx_files.write_model(after, out / "model.onnx")
@@ -54,6 +51,23 @@ def run(params: SimplifyParams, inputs: Inputs, out: Path) -> Metrics:
         "ir_version": int(after.ir_version),
         **errors,
     }
+
+
+def _simplified(params: SimplifyParams, model: onnx_files.Model, scratch: Path) -> onnx_files.Model:
+    """What the tool makes of the model, with what it leaves folded; `model` stays as it is."""
+    source, destination = scratch / "source.onnx", scratch / "simplified.onnx"
+    made = type(model)()
+    made.CopyFrom(model)
+    if made.ir_version >= 4:
+        onnx_files.with_constant_weights(made)
+    folding.fold(made)
+    while True:
+        onnx_files.write_model(made, source)
+        _simplify(params, source, destination)
+        made = onnx_files.read_model(destination, f"what {params.tool} wrote")
+        # a condition that the tool computed, and a branch that it has not seen yet
+        if not folding.fold(made):
+            return made
 
 
 def _simplify(params: SimplifyParams, source: Path, destination: Path) -> None:
@@ -80,7 +94,7 @@ def _simplify(params: SimplifyParams, source: Path, destination: Path) -> None:
             f"{params.tool} crashed (signal {-done.returncode})", f"try simplify.tool: {_other(params.tool)}"
         )
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:300]
+        reason = onnx_files.first_line((done.stderr.strip().splitlines() or [""])[-1])
         if params.opset is not None:
             raise StageError(
                 f"cannot simplify and convert the model to opset {params.opset}: {reason}",

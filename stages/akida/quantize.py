@@ -48,7 +48,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     from stages.dataset import read_contract
 
     contract = read_contract(inputs["data"])
-    model = onnx_files.read_model(inputs["simplify"] / "model.onnx")
+    model = onnx_files.with_constant_weights(onnx_files.read_model(inputs["simplify"] / "model.onnx"))
     progress("lower the graph")
     lowered, takes = _lower(params, model, contract)
     input_type: integer.IntegerType = "uint8" if _starts_with_image_convolution(lowered, contract) else "int8"

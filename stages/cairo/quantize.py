@@ -35,7 +35,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
 
     Raises StageError naming every node that has no counterpart in Cairo, and for a weight that the format cannot hold.
     """
-    model = onnx_files.read_model(inputs["simplify"] / "model.onnx")
+    model = onnx_files.with_constant_weights(onnx_files.read_model(inputs["simplify"] / "model.onnx"))
     made = reader.read(model, parse_format(params.format))
     program.write(made, out)
     weights = [value for node in made.nodes for name, value in node.constants.items() if name != "bias"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from stages import onnx_files
+from stages import onnx_files, rewritten
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 from stages.ezkl import cost, keys, settings
 from stages.ezkl.calls import Ezkl
@@ -91,7 +91,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     require_shape(reference, x.shape[1:])
     arguments: dict[str, Any] = json.loads((inputs["quantize"] / "run_arguments.json").read_text(encoding="utf-8"))
     arguments.setdefault("input_scale", _input_scale(params, x))
-    networks = _networks(params, arguments, reference, inputs.scratch)
+    networks = _networks(params, arguments, reference, inputs.scratch, x[:1])
     ezkl = Ezkl(inputs.scratch, params.resources.cpu)
     network, chosen = Search(params, arguments, networks, x[: params.samples], inputs.scratch, ezkl).choose()
     predicted = cost.require_memory(chosen, cost.machine_memory())
@@ -127,7 +127,7 @@ def _input_scale(params: CalibrateParams, x: NDArray[np.float32]) -> int:
 
 
 def _networks(
-    params: CalibrateParams, arguments: Mapping[str, Any], reference: Path, scratch: Path
+    params: CalibrateParams, arguments: Mapping[str, Any], reference: Path, scratch: Path, sample: NDArray[np.float32]
 ) -> dict[Convolutions, Path]:
     """The forms of the network that may be chosen, each in a file."""
     unchecked = bool(arguments["disable_freivalds"])
@@ -140,13 +140,15 @@ def _networks(
     networks: dict[Convolutions, Path] = {"terms": reference}
     if params.convolutions == "terms" or unchecked or (params.convolutions is None and params.optimize is None):
         return networks
-    changed, count = with_products(onnx_files.read_model(reference))
+    network = onnx_files.read_model(reference)
+    changed, count = with_products(network)
     if params.convolutions == "products" and not count:
         raise StageError(
             "the network has no convolution that can be a product: with constant kernels and without groups",
             "drop calibrate.convolutions",
         )
     if count:
+        rewritten.check(network, changed, sample, "the network with its convolutions as products", params.resources.cpu)
         networks["products"] = scratch / "products.onnx"
         onnx_files.write_model(changed, networks["products"])
         if params.convolutions == "products":

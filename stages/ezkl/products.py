@@ -16,15 +16,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PLAIN_ADD, PADS_AS_INPUT = 7, 11
+"""operator sets from which on Add stretches its sides as NumPy does, and Pad takes its pads as an input"""
+
 
 def with_products(model: onnx_files.Model) -> tuple[onnx_files.Model, int]:
     """A copy of the model (of one sample) with its convolutions as products, and how many there are.
 
-    One whose kernels are no constants, that has groups, or that pads other than by `pads` stays as it is.
+    One whose kernels are no constants, that has groups, or that pads other than by `pads` stays as it is. The nodes are
+    those of the model's own operator set; before 7, when Add was another operation, all convolutions stay.
     """
     import onnx
 
+    opset = onnx_files.opset(model)
     changed = onnx.shape_inference.infer_shapes(model)
+    if opset < PLAIN_ADD:
+        return changed, 0
     shapes = {
         value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in (*changed.graph.input, *changed.graph.value_info)
@@ -34,7 +41,7 @@ def with_products(model: onnx_files.Model) -> tuple[onnx_files.Model, int]:
     count = 0
     for node in changed.graph.node:
         kernels = constants.get(node.input[1]) if node.op_type == "Conv" else None
-        written = None if kernels is None else _product(node, shapes.get(node.input[0], []), kernels, constants)
+        written = None if kernels is None else _product(node, shapes.get(node.input[0], []), kernels, constants, opset)
         if written is None:
             nodes.append(node)
             continue
@@ -53,7 +60,7 @@ def with_products(model: onnx_files.Model) -> tuple[onnx_files.Model, int]:
 
 
 def _product(
-    node: Any, shape: list[int], kernels: NDArray[Any], constants: dict[str, NDArray[Any]]
+    node: Any, shape: list[int], kernels: NDArray[Any], constants: dict[str, NDArray[Any]], opset: int
 ) -> tuple[list[Any], list[Any]] | None:
     """Nodes and constants that compute what the Conv does; None if it stays."""
     import numpy as np
@@ -96,7 +103,11 @@ def _product(
 
     x = node.input[0]
     if any(pads):
-        x = add("Pad", [x, value(np.array([0, 0, *pads[:rank], 0, 0, *pads[rank:]], np.int64))], mode="constant")
+        all_pads = [0, 0, *pads[:rank], 0, 0, *pads[rank:]]
+        if opset < PADS_AS_INPUT:
+            x = add("Pad", [x], mode="constant", pads=all_pads)
+        else:
+            x = add("Pad", [x, value(np.array(all_pads, np.int64))], mode="constant")
     x = add("Reshape", [x, value(np.array([-1], np.int64))])
     x = add("Gather", [x, value(places.reshape(-1))], axis=0)
     x = add("Reshape", [x, value(np.array([-1, places.shape[-1]], np.int64))])

@@ -110,7 +110,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     licence.show_once(local_store(out), progress)
     what = "the simplified model"
     model = onnx_files.read_model(inputs["simplify"] / "model.onnx", what)
-    model = with_strides(one_sample(model, what, params.variables))
+    model = with_strides(one_sample(onnx_files.with_constant_weights(model), what, params.variables))
     onnx_files.write_model(model, out / settings.NETWORK)
     written = inputs.scratch / settings.FILE
     try:

@@ -33,11 +33,16 @@ IN_FIRST_COMMITMENTS = 100
 """a place in a verification key where the commitments to the circuit's columns are; what follows them, the selectors,
 is not read when a proof is verified"""
 
+SAMPLES = 100
+"""that verify runs where the recipe says nothing and there are as many"""
+
 
 class EzklVerifyParams(VerifyParams):
     """As for every target, on fewer samples: each takes up to half a second."""
 
-    samples: int | None = Field(default=100, gt=0, description="test samples, from the first; none takes all")
+    samples: int | None = Field(
+        default=None, gt=0, description="test samples, from the first; unset: 100, or all where there are fewer"
+    )
     batch_size: int = Field(default=20, gt=0, description="samples given to the circuit at once")
     max_abs_error: float | None = Field(default=0.15, ge=0, description="largest error allowed in any output score")
     parity_samples: int = Field(default=8, gt=0, description="samples each form is compared with the one before on")
@@ -65,7 +70,8 @@ def run(params: EzklVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     on_chain = _on_chain(made.proof, emitted)
     predict = predictor(emitted, store, inputs.scratch, ezkl)
     _check_scores(made, predict(stored[:1])[0].tolist())
-    metrics = verify(params, inputs, out, predict, ARTIFACT)
+    count = min(SAMPLES, len(stored)) if params.samples is None else params.samples
+    metrics = verify(params.model_copy(update={"samples": count}), inputs, out, predict, ARTIFACT)
     return {
         **metrics,
         "proof_bytes": len(made.proof.proof) // 2,

@@ -7,15 +7,15 @@ after the tensors it adds it to.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from stages import onnx_files
-from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
+from stages.base import Inputs, Metrics, Params, Stage, StageError
+from stages.foreign import foreign
+from stages.onnxruntime import activation_ranges
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,20 +37,6 @@ class CalibrateParams(Params):
     batch_size: int = Field(default=64, gt=0, description="samples run at once")
 
 
-class _Reader:
-    """What onnxruntime's calibrators read from: a batch per call, then None."""
-
-    def __init__(self, name: str, batches: Iterator[tuple[NDArray[Any], int]], total: int) -> None:
-        self._name, self._batches, self._total, self._done = name, batches, total, 0
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        for batch, count in self._batches:
-            self._done += count
-            progress("calibrate", self._done, self._total)
-            return {self._name: batch}
-        return None
-
-
 def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     """quantize/model.onnx, scheme.json and the calibration split -> model.onnx (int8) and ranges.json.
 
@@ -59,9 +45,9 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     scheme = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))
     model = onnx_files.read_model(inputs["quantize"] / "model.onnx")
     samples = calibration_samples(inputs["data"], params.samples)
-    ranges = _ranges(params, model, samples, inputs.scratch)
-    table = {name: _bounds(data) for name, data in sorted(ranges.items())}
-    _check(table)
+    method = activation_ranges.Method(params.method, params.percentile)
+    ranges = activation_ranges.find(model, samples, method, params.batch_size, params.resources.cpu)
+    table = {name: [float(low), float(high)] for name, (low, high) in sorted(ranges.items())}
     int8 = _quantize(model, scheme, ranges)
     onnx_files.check(int8, "the int8 model")
     onnx_files.write_model(int8, out / "model.onnx")
@@ -83,76 +69,66 @@ def calibration_samples(data: Path, count: int | None) -> NDArray[np.float32]:
     return samples[:count]
 
 
-def _ranges(
-    params: CalibrateParams, model: onnx_files.Model, samples: NDArray[np.float32], scratch: Path
-) -> dict[str, Any]:
-    """Tensor name -> onnxruntime's TensorData."""
-    import onnxruntime
-    from onnxruntime.quantization import CalibrationMethod, create_calibrator
-
-    methods = {
-        "minmax": (CalibrationMethod.MinMax, {}),
-        "entropy": (CalibrationMethod.Entropy, {}),
-        "percentile": (CalibrationMethod.Percentile, {"percentile": params.percentile}),
-    }
-    method, extra = methods[params.method]
-    # the calibrator writes beside the model it is given
-    source = scratch / "model.onnx"
-    onnx_files.write_model(model, source)
-    augmented = str(scratch / "augmented.onnx")
-    calibrator = create_calibrator(source, augmented_model_path=augmented, calibrate_method=method, extra_options=extra)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = params.resources.cpu, 1
-    # as the calibrator itself does, so that every activation is seen as the graph names it
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # its own session would use as many threads as the machine has, which changes sums
-    calibrator.infer_session = onnxruntime.InferenceSession(augmented, options, providers=["CPUExecutionProvider"])
-    port = onnx_files.only_input(model, "the prepared model")
-    batches = onnx_files.split(samples, params.batch_size, port.shape[0])
-    calibrator.collect_data(_Reader(port.name, batches, len(samples)))
-    return dict(calibrator.compute_data().items())
-
-
-def _bounds(data: Any) -> list[float]:
-    import numpy as np
-
-    # numbers or arrays of one number, depending on the method
-    return [float(np.min(data.lowest)), float(np.max(data.highest))]
-
-
-def _check(ranges: dict[str, list[float]]) -> None:
-    bad = [name for name, bounds in ranges.items() if not all(map(math.isfinite, bounds))]
-    if bad:
-        raise StageError(
-            f"activations hold NaN or infinity on the calibration samples, first in {bad[0]!r}",
-            "check the model's weights, and that the data is normalised as in training",
-        )
-
-
 def _quantize(model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any]) -> onnx_files.Model:
-    """The same graph with quantize/dequantize pairs and int8 weights, as `quantize_static` makes it."""
+    """The same graph with quantize/dequantize pairs and int8 weights; StageError naming nodes it fails at."""
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    names = list(scheme["quantized"])
+    try:
+        return _with_pairs(model, scheme, ranges, names)
+    except StageError as error:
+        failing = {name: said for name in names if (said := _failure(model, scheme, ranges, name))}
+        if not failing:
+            raise
+        raise StageError(
+            "onnxruntime cannot make int8 of "
+            + "; ".join(f"node {name!r} ({kinds[name]}): {said}" for name, said in failing.items()),
+            f"leave them in float: set quantize.nodes_to_exclude to {json.dumps(list(failing), ensure_ascii=False)}",
+        ) from error
+
+
+def _failure(model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any], name: str) -> str:
+    """What the quantizer says if this is the only node to quantize; empty if it can."""
+    try:
+        _with_pairs(model, scheme, ranges, [name])
+    except StageError as error:
+        return error.message.partition(": ")[2]
+    return ""
+
+
+def _with_pairs(
+    model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any], names: list[str]
+) -> onnx_files.Model:
+    """As `quantize_static` makes it, of a copy; `names` are the nodes to quantize."""
     from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    copy = type(model)()
+    copy.CopyFrom(model)
+    data = {name: TensorData(lowest=low, highest=_open(low, high)) for name, (low, high) in ranges.items()}
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
-    quantized = set(scheme["quantized"])
-    quantizer = QDQQuantizer(
-        model,
-        per_channel=scheme["per_channel"],
-        reduce_range=scheme["reduce_range"],
-        weight_qType=types[scheme["weight_type"]],
-        activation_qType=types[scheme["activation_type"]],
-        # only the lowest and highest values matter from here on, whichever method found them
-        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
-        nodes_to_quantize=scheme["quantized"],
-        nodes_to_exclude=scheme["float"],
-        op_types_to_quantize=sorted({node.op_type for node in model.graph.node if node.name in quantized}),
-        extra_options={},
-    )
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()
+    with foreign("onnxruntime cannot make the model int8", "shorten what is quantized, with quantize.nodes_to_exclude"):
+        quantizer = QDQQuantizer(
+            copy,
+            per_channel=scheme["per_channel"],
+            reduce_range=scheme["reduce_range"],
+            weight_qType=types[scheme["weight_type"]],
+            activation_qType=types[scheme["activation_type"]],
+            # only the lowest and highest values matter from here on, whichever method found them
+            tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+            nodes_to_quantize=names,
+            nodes_to_exclude=[node.name for node in model.graph.node if node.name not in names],
+            op_types_to_quantize=sorted({node.op_type for node in model.graph.node if node.name in names}),
+            extra_options={},
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
     return quantizer.model.model
+
+
+def _open(low: Any, high: Any) -> Any:
+    """The highest value; one where all are zero, since the quantizer drops a Relu, and a range of zero keeps none."""
+    return high if low or high else high.dtype.type(1)
 
 
 STAGE = Stage(params=CalibrateParams, inputs=("quantize", "data"), run=run)

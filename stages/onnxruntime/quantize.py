@@ -13,6 +13,8 @@ from pydantic import Field
 
 from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, StageError
+from stages.foreign import foreign
+from stages.onnxruntime import clip_bounds, plain_gemm
 from stages.spelling import did_you_mean
 
 LEAST_OPSET = 13  # QuantizeLinear has an axis, which per-channel weights need, from opset 13 on
@@ -35,7 +37,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
 
     Raises StageError if the opset is too old, a node to exclude does not exist, or no node can be quantized.
     """
-    model = onnx_files.read_model(inputs["simplify"] / "model.onnx")
+    model = onnx_files.with_constant_weights(onnx_files.read_model(inputs["simplify"] / "model.onnx"))
     if onnx_files.opset(model) < LEAST_OPSET:
         raise StageError(
             f"int8 quantization needs opset {LEAST_OPSET} or later, but the model has {onnx_files.opset(model)}",
@@ -71,11 +73,13 @@ def _prepare(model: onnx_files.Model, scratch: Path) -> onnx_files.Model:
 
     source, path = scratch / "model.onnx", scratch / "prepared.onnx"
     onnx_files.write_model(model, source)
-    # symbolic shape inference writes into the working directory when it fails; ONNX's own does for these graphs
-    quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
+    with foreign("onnxruntime cannot prepare the model for int8", "try simplify.tool: onnxslim, or another opset"):
+        # symbolic shape inference writes into the working directory when it fails; ONNX's own does for these graphs
+        quant_pre_process(str(source), str(path), skip_symbolic_shape=True)
     prepared = onnx_files.read_model(path, "what onnxruntime's preparation wrote")
     # onnxruntime imports every domain it knows, at which other runtimes may stop
     onnx_files.drop_unused_domains(prepared)
+    plain_gemm.rewrite(prepared)
     used: set[str] = set()
     for index, node in enumerate(prepared.graph.node):
         if not node.name or node.name in used:
@@ -96,9 +100,8 @@ def _quantizable(params: QuantizeParams, model: onnx_files.Model) -> list[str]:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     known = {*QDQRegistry, *QLinearOpsRegistry}
-    return [
-        node.name for node in model.graph.node if node.op_type in known and node.name not in params.nodes_to_exclude
-    ]
+    left = {*params.nodes_to_exclude, *clip_bounds.lost(model)}
+    return [node.name for node in model.graph.node if node.op_type in known and node.name not in left]
 
 
 STAGE = Stage(params=QuantizeParams, inputs=("simplify",), run=run)

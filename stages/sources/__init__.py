@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset as read: samples uint8 or float32 (N, F) or (N, C, H, W), labels int64 (N,), 0..K-1."""
+    """A dataset as read: samples uint8 or float32 (N, F), (N, C, L) or (N, C, H, W), labels int64 (N,), 0..K-1."""
 
     x: NDArray[Any]
     y: NDArray[np.int64]

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from stages.base import StageError
 from stages.sources import Source
 
+SIGNALS = {"ncl": "(N, channels, length)", "nlc": "(N, length, channels)"}
+
 
 def read(path: Path, shown: str, layout: str) -> Source:
     """Arrays of one's own: x and y, or x_train, y_train, x_test and y_test.
 
     x is uint8 or a float, (N, F), (N, H, W) for images of one channel, or (N, C, H, W), with the
-    channels last if `layout` is nhwc; y is one integer per sample, the classes 0..K-1. StageError
-    for everything else; a pickle is never loaded.
+    channels last if `layout` is nhwc; of layout ncl or nlc it holds signals, (N, C, L) or (N, L, C).
+    y is one integer per sample, the classes 0..K-1. StageError for everything else; a pickle is
+    never loaded.
     """
     arrays = _npz_arrays(path, shown)
     own_test = {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys()
@@ -83,10 +86,16 @@ def _checked(
     arrays: dict[str, NDArray[Any]], x_name: str, y_name: str, shown: str, layout: str
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     x, y = arrays[x_name], arrays[y_name]
+    if layout in SIGNALS and x.ndim != 3:
+        raise StageError(
+            f"{shown}: {x_name} has shape {x.shape}, and data.layout {layout} is of signals",
+            f"give {SIGNALS[layout]}, or drop data.layout",
+        )
     if x.ndim not in (2, 3, 4):
         raise StageError(
             f"{shown}: {x_name} has shape {x.shape}",
-            "give (N, features), (N, height, width) or (N, channels, height, width)",
+            "give (N, features), (N, height, width), (N, channels, height, width), or with data.layout ncl "
+            f"{SIGNALS['ncl']}",
         )
     if not x.size:
         raise StageError(f"{shown}: {x_name} is empty, shape {x.shape}", "give at least one sample")
@@ -110,7 +119,9 @@ def _checked(
                 f"{shown}: {x_name} holds NaN or infinity, first in sample {int(np.argmin(finite))}",
                 "mend or drop those samples",
             )
-    if x.ndim == 3:
+    if layout in SIGNALS:
+        x = x if layout == "ncl" else x.transpose(0, 2, 1)
+    elif x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and layout == "nhwc":
         x = x.transpose(0, 3, 1, 2)

@@ -49,7 +49,7 @@ class Calibrated:
         taken, made = (port(self.model, "the model") for port in (onnx_files.only_input, onnx_files.only_output))
         return {
             **asdict(self.contract),
-            "layout": "nchw" if len(self.contract.shape) == 3 else "features",
+            "layout": {1: "features", 2: "ncl", 3: "nchw"}[len(self.contract.shape)],
             "batch": batch,
             "input": {"name": taken.name, "shape": list(taken.shape), "dtype": "float32"},
             "output": {"name": made.name, "shape": list(made.shape), "dtype": "float32"},

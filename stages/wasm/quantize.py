@@ -39,7 +39,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     """
     if params.scheme == "int8":
         return quantize.run(params, inputs, out)
-    model = onnx_files.read_model(inputs["simplify"] / "model.onnx")
+    model = onnx_files.with_constant_weights(onnx_files.read_model(inputs["simplify"] / "model.onnx"))
     onnx_files.write_model(model, out / "model.onnx")
     (out / SCHEME).write_text(json.dumps({"scheme": params.scheme}, indent=2) + "\n", encoding="utf-8")
     return {"nodes": len(model.graph.node), "nodes_quantized": 0}

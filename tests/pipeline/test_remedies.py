@@ -47,6 +47,10 @@ def test_the_walk_reaches_what_it_means_to() -> None:
     assert sum(bool(told.remedies) for told in STAGE_ERRORS) > 180
     named = {f"{stage}.{param}" for told in STAGE_ERRORS for text in told.remedies for stage, param in _params(text)}
     assert {"export.opset", "quantize.nodes_to_exclude", "data.resize", "calibrate.input_range"} <= named
+    given = {text for told in STAGE_ERRORS for text in told.remedies}
+    # what a function, here or in another module, hands to the error
+    assert "set quantize.format to one with more bits" in given
+    assert any("envs/lock.py torch" in text for text in given)
 
 
 def test_every_stage_error_has_a_remedy() -> None:
@@ -246,10 +250,22 @@ def _texts(node: ast.expr, scopes: Mapping[str, list[ast.expr]], depth: int = 0)
         return _texts(node.value, scopes, depth)
     if isinstance(node, ast.Tuple | ast.List):
         return [text for one in node.elts for text in _texts(one, scopes, depth)]
-    name = node.id if isinstance(node, ast.Name) else _called(node) if isinstance(node, ast.Call) else ""
-    if name in scopes and depth < 4:
-        return [text for value in scopes[name] for text in _texts(value, scopes, depth + 1)] or [HOLE]
+    named = node.func if isinstance(node, ast.Call) else node
+    name = named.id if isinstance(named, ast.Name) else named.attr if isinstance(named, ast.Attribute) else ""
+    # what another module defines is found by its name alone, as far as that is one of a kind
+    values = scopes.get(name) or (_everywhere().get(name, []) if isinstance(named, ast.Attribute) else [])
+    if values and depth < 4:
+        return [text for value in values for text in _texts(value, scopes, depth + 1)] or [HOLE]
     return [HOLE]
+
+
+@cache
+def _everywhere() -> dict[str, list[ast.expr]]:
+    found: dict[str, list[list[ast.expr]]] = {}
+    for path in (ROOT / "stages").rglob("*.py"):
+        for name, values in _constants(ast.parse(path.read_text(encoding="utf-8"))).items():
+            found.setdefault(name, []).append(values)
+    return {name: values[0] for name, values in found.items() if len(values) == 1}
 
 
 STAGE_NAMES = {name.rpartition(".")[2] for name in REGISTRY}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages import onnx_files
 from stages.hops import Hop, Step, measure
 from stages.onnx_form import OnnxForm
-from stages.onnxruntime import calibrate, quantize
+from stages.onnxruntime import activation_ranges, calibrate, quantize
 from stages.parity import Kind
 from stages.simplifier import main as simplify
 
@@ -39,7 +39,8 @@ def int8(model: Any, folder: Path, samples: NDArray[np.float32], method: str = "
     quantized = quantize._quantizable(quantize.QuantizeParams(), model)
     floats = [one.name for one in model.graph.node if one.name not in quantized]
     params = calibrate.CalibrateParams.model_validate({"method": method})
-    ranges = calibrate._ranges(params, model, samples, folder)
+    how = activation_ranges.Method(params.method, params.percentile)
+    ranges = activation_ranges.find(model, samples, how, params.batch_size, threads=1)
     return calibrate._quantize(model, {**SCHEME, **scheme, "quantized": quantized, "float": floats}, ranges)
 
 

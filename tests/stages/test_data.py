@@ -142,6 +142,26 @@ def test_npz_layouts_and_dtypes(tmp_path: Path) -> None:
     assert read_contract(out).divisor == 1
 
 
+@pytest.mark.parametrize(("layout", "shape"), [("ncl", (2, 7)), ("nlc", (7, 2))])
+def test_signals_keep_their_channels(tmp_path: Path, layout: str, shape: tuple[int, int]) -> None:
+    arrays = samples(shape=shape)
+    metrics, out = own(tmp_path, arrays, layout=layout, mean=[0.1, 0.2], std=[1, 2], validation_fraction=0)
+    assert metrics["shape"] == [2, 7] and read_contract(out).std == (1, 2)
+    stored, _ = read_stored(out, "train")
+    given = arrays["x"] if layout == "ncl" else arrays["x"].transpose(0, 2, 1)
+    assert sorted(one.tobytes() for one in given)[0] in {
+        one.tobytes() for one in (*stored, *read_stored(out, "test")[0])
+    }
+    normalised, _ = read(out, "train")
+    np.testing.assert_allclose(normalised[:, 1], (stored[:, 1] / 255 - 0.2) / 2, rtol=1e-5)
+
+
+def test_signals_have_three_axes_and_are_no_images(tmp_path: Path) -> None:
+    message = refused(tmp_path, samples(shape=(1, 2, 7)), layout="ncl")
+    assert "x has shape (40, 1, 2, 7), and data.layout ncl is of signals | give (N, channels, length)" in message
+    assert "samples of shape (2, 7) are not images" in refused(tmp_path, samples(shape=(2, 7)), layout="ncl", resize=5)
+
+
 def test_grayscale_and_resize(tmp_path: Path) -> None:
     arrays = samples(shape=(3, 8, 8))
     _, out = own(tmp_path, arrays, grayscale=True, validation_fraction=0)

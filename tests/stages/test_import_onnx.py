@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import import_onnx, simplify
+from stages import import_onnx, onnx_files, simplify
 from stages.base import StageError
 from tests.stages.onnx_models import Workplace, cnn, cnn_nodes, cnn_weights, contents, initializer, model, write_data
 from tests.stages.test_onnx_files import external
@@ -156,3 +156,36 @@ def test_nan_is_refused(tmp_path: Path) -> None:
     weights = cnn_weights()
     weights[-1] = initializer("head.bias", [np.nan, 0, 0, 0])
     assert "gives NaN or infinity for the calibration samples" in refusal(tmp_path, model(cnn_nodes(), weights))
+
+
+@pytest.mark.parametrize("ir_version", [3, 8])
+@pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 17, 18, 21])
+def test_a_model_without_an_axis_for_the_one_channel_is_taken(tmp_path: Path, opset: int, ir_version: int) -> None:
+    """A network over the rows of an image, or over signals; Squeeze has its axes as an attribute before opset 13."""
+    import onnx
+
+    weights = [initializer("weight", np.random.default_rng(0).normal(size=(4, 8, 8)))]
+    nodes = [
+        onnx.helper.make_node("Conv", ["image", "weight"], ["convolved"]),
+        onnx.helper.make_node("Flatten", ["convolved"], ["scores"]),
+    ]
+    given = model(nodes, weights, ("batch", 8, 8), opset)
+    given.ir_version = ir_version
+    if ir_version < 4:
+        given.graph.input.append(onnx.helper.make_tensor_value_info("weight", 1, [4, 8, 8]))
+    run(tmp_path, given)
+    made = onnx_files.read_model(tmp_path / "export" / "model.onnx")
+    assert onnx_files.only_input(made, "it").shape == (None, 1, 8, 8) and onnx_files.opset(made) == opset
+    x, scores = simplify.read_reference(tmp_path / "export" / "reference.safetensors")
+    assert np.array_equal(onnx_files.Session(given, threads=1).run(x[:, 0]), scores)
+
+
+def test_only_an_axis_of_length_one_is_dropped(tmp_path: Path) -> None:
+    import onnx
+
+    nodes = [
+        onnx.helper.make_node("Flatten", ["image"], ["flat"]),
+        onnx.helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+    ]
+    message = refusal(tmp_path, model(nodes, [initializer("w", np.ones((56, 4)))], ("batch", 8, 7)))
+    assert "takes samples of shape (8, 7), but quadrants has (1, 8, 8)" in message

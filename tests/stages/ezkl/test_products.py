@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from stages import onnx_files
+from stages import onnx_files, rewritten
 from stages.base import StageError
 from stages.ezkl import calibrate, cost, emit, keys, products, quantize, settings, srs, verify
 from stages.ezkl.calls import Ezkl
@@ -20,18 +20,26 @@ from tests.stages.onnx_models import Workplace, initializer
 node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
 
 
-def network(nodes: list[Any], shape: tuple[int, ...], constants: dict[str, np.ndarray[Any, Any]]) -> Any:
+def network(
+    nodes: list[Any], shape: tuple[int, ...], constants: dict[str, np.ndarray[Any, Any]], opset: int = circuits.OPSET
+) -> Any:
     values = [initializer(name, array) for name, array in constants.items()]
     ends = [info("x", onnx.TensorProto.FLOAT, shape)], [info("y", onnx.TensorProto.FLOAT, None)]
     graph = onnx.helper.make_graph(nodes, "graph", *ends, values)
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", circuits.OPSET)], ir_version=7)
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=7)
     return onnx.shape_inference.infer_shapes(made)
 
 
-def convolution(shape: tuple[int, ...], kernels: tuple[int, ...], biased: bool = True, **attributes: Any) -> Any:
+def convolution(
+    shape: tuple[int, ...],
+    kernels: tuple[int, ...],
+    biased: bool = True,
+    opset: int = circuits.OPSET,
+    **attributes: Any,
+) -> Any:
     random = np.random.default_rng(1)
     constants = {"kernels": random.normal(size=kernels)} | ({"bias": random.normal(size=kernels[0])} if biased else {})
-    return network([node("Conv", ["x", *constants], ["y"], **attributes)], shape, constants)
+    return network([node("Conv", ["x", *constants], ["y"], **attributes)], shape, constants, opset)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,26 @@ def test_the_product_computes_what_the_convolution_does(
     expected, actual = (onnx_files.Session(one, 1).run(x) for one in (before, after))
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 17, 18, 21])
+def test_its_nodes_are_those_of_the_models_own_operator_set(opset: int, tmp_path: Path) -> None:
+    """Pad has its pads as an attribute before opset 11; EZKL reads both, as does onnxruntime."""
+    shape = (1, 2, 6, 7)
+    before = convolution(shape, (3, 2, 3, 3), opset=opset, pads=[1, 0, 2, 1], strides=[2, 1])
+    after, count = products.with_products(before)
+    assert count == 1 and onnx_files.opset(after) == opset
+    x = np.random.default_rng(2).normal(size=(3, *shape[1:])).astype(np.float32)[:1]
+    rewritten.check(before, after, x, "the product", threads=1)
+    onnx.save(after, tmp_path / "network.onnx")
+    written = tmp_path / "settings.json"
+    Ezkl(tmp_path, 1)("gen_settings", model=str(tmp_path / "network.onnx"), output=str(written), py_run_args={})
+    assert settings.read(written).einsum_cells > 0
+
+
+def test_before_opset_7_convolutions_stay() -> None:
+    before = convolution((1, 2, 6, 7), (3, 2, 3, 3), opset=6, pads=[1, 1, 1, 1])
+    assert products.with_products(before)[1] == 0
 
 
 @pytest.mark.parametrize(
