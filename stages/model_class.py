@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 import traceback
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from stages.base import ModelReference, StageError
 from stages.spelling import did_you_mean
+from stages.torchvision_import import import_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ def build_model(reference: ModelReference) -> nn.Module:
     module_name, _, class_name = reference.name.partition(":")
     path = module_name.replace(".", "/") + ".py"
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise StageError(
