@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from typing import TYPE_CHECKING
 
 from stages import user_code
 from stages.base import ModelReference, StageError
 from stages.spelling import did_you_mean
+from stages.torchvision_import import import_module
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +25,7 @@ def build_model(reference: ModelReference) -> nn.Module:
     module_name, _, class_name = reference.name.partition(":")
     path = module_name.replace(".", "/") + ".py"
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise StageError(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from types import ModuleType
 from typing import Any
 
 from stages.base import StageError
+
+_MISSING = re.compile(r"operator torchvision::(\w+) does not exist")
 
 
 def import_torchvision(submodule: str = "") -> Any:
@@ -29,7 +32,7 @@ def import_torchvision(submodule: str = "") -> Any:
                 f"cannot import {name}: {error}", "build the environment of torchvision again: 'recast env build torch'"
             ) from error
         except RuntimeError as error:
-            missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            missing = _MISSING.search(str(error))
             if missing is None or missing[1] in {operator for operator, _ in declared}:
                 raise StageError(
                     f"cannot import {name}: {error}",
@@ -47,3 +50,17 @@ def import_torchvision(submodule: str = "") -> Any:
         if declared:
             module.__dict__["_declared_operators"] = declared
         return module
+
+
+def import_module(name: str) -> ModuleType:
+    """`importlib.import_module` for a module that may import torchvision, or be part of it: see import_torchvision.
+
+    Raises what the module's code raises.
+    """
+    try:
+        return importlib.import_module(name)
+    except RuntimeError as error:
+        if _MISSING.search(str(error)) is None:
+            raise
+    import_torchvision()
+    return importlib.import_module(name)

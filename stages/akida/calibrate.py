@@ -57,7 +57,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     )
     if stored:
         # every stored value is an integer from 0 to 255 already: the whole range, so that nothing is lost
-        ranges[onnx_files.only_input(lowered, "the lowered model").name] = _every_byte(contract)
+        ranges[onnx_files.only_input(lowered, "the lowered model").name] = every_byte(contract)
     made = integer.make_integer(lowered, ranges, scheme["input_type"], scheme["per_tensor_activations"])
     if stored:
         integer.take_stored(made)
@@ -112,7 +112,8 @@ def activation_ranges(
     return ranges
 
 
-def _every_byte(contract: Contract) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def every_byte(contract: Contract) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The range of each channel of samples stored as uint8, float32 (channels,): all of it, so that nothing is lost."""
     import numpy as np
 
     return np.zeros(contract.shape[0], np.float32), np.full(contract.shape[0], 255, np.float32)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from stages import onnx_files
-from stages.akida import integer, runtime
+from stages.akida import integer, mapping, runtime
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 
 if TYPE_CHECKING:
@@ -45,13 +45,20 @@ print([contract["classes"][i] for i in scores.argmax(axis=1)])
 Where each layer runs on {device}:
 
 {table}
+{inputs}"""
+
+TRIED = """
+What the model takes was chosen by mapping it with each input on every device, with made-up ranges. Layers left to
+software, the quantizer of the input not counted:
+
+{table}
 """
 
 
 class EmitParams(Params):
     """Which processor the mapping is tried on; model.fbz itself is the same for all Akida 2 processors."""
 
-    device: Literal["TwoNodesIPv2", "FourNodesIPv2", "SixNodesIPv2", "TwelveNodesIPv2"] = Field(
+    device: mapping.Device = Field(
         default="SixNodesIPv2", description="a virtual device of akida, version 2 of the processor"
     )
     require_hardware: bool = Field(
@@ -70,8 +77,8 @@ class Place:
 
 
 def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
-    """calibrate/model.onnx and the data's contract -> model.fbz, input.json, akida_input.json, summary.txt,
-    mapping.json and README.md.
+    """calibrate/model.onnx, quantize/scheme.json and the data's contract -> model.fbz, input.json, akida_input.json,
+    summary.txt, mapping.json and README.md.
 
     Raises StageError if a node has no counterpart on Akida, or if `require_hardware` is not met.
     """
@@ -94,10 +101,11 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
             + "; ".join(f"{place.layer} ({place.type}): {place.reason}" for place in software),
             "change these layers in the model, or set emit.require_hardware to false",
         )
-    mapping = {"device": params.device, "layers": [asdict(place) for place in places]}
-    (out / "mapping.json").write_text(json.dumps(mapping, indent=2) + "\n", encoding="utf-8")
+    tried = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))["inputs_tried"]
+    report = {"device": params.device, "layers": [asdict(place) for place in places], "inputs_tried": tried}
+    (out / "mapping.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "summary.txt").write_text(_summary(mapped), encoding="utf-8")
-    (out / "README.md").write_text(_readme(params, contract, akida_input, places), encoding="utf-8")
+    (out / "README.md").write_text(_readme(params, contract, akida_input, places, _tried(tried)), encoding="utf-8")
     return {
         "size_bytes": (out / runtime.ARTIFACT).stat().st_size,
         "layers": len(places),
@@ -108,25 +116,9 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
 
 def _map(params: EmitParams, path: Path) -> tuple[runtime.AkidaModel, list[Place]]:
     """The model mapped on the virtual device (it can no longer predict), and where each layer runs."""
-    import akida
-
-    device = getattr(akida.virtual_devices, params.device)
-    model = runtime.load(path)
-    try:
-        model.map(device())
-    # akida's core raises several unrelated types
-    except Exception as error:
-        raise StageError(
-            f"the model cannot be mapped on {params.device}: {onnx_files.first_line(error)}",
-            "choose another emit.device",
-        ) from error
-    hardware = {
-        layer.name
-        for sequence in model.sequences
-        if str(sequence.backend).endswith("Hardware")
-        for one_pass in sequence.passes
-        for layer in one_pass.layers
-    }
+    model = mapping.mapped(path, params.device)
+    hardware = mapping.in_hardware(model)
+    device = mapping.virtual(params.device)
     obstacles = _obstacles(path, device)
     described = model.to_dict()
     places = []
@@ -188,7 +180,24 @@ def _summary(mapped: runtime.AkidaModel) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _readme(params: EmitParams, contract: Contract, akida_input: runtime.AkidaInput, places: list[Place]) -> str:
+def _tried(tried: list[dict[str, Any]]) -> str:
+    """What was gained by the choice of the input; empty if there was none."""
+    if len(tried) < 2:
+        return ""
+    rows = [f"| input | layers | {' | '.join(mapping.DEVICES)} |", "|---|---|" + "---|" * len(mapping.DEVICES)]
+    for one in tried:
+        kind = f"{one['input']} ({one['input_type']}){', as chosen' if one['chosen'] else ''}"
+        if "refused" in one:
+            rows.append(f"| {kind} | refused: {_plain(one['refused'])} |" + " |" * len(mapping.DEVICES))
+        else:
+            counts = " | ".join(str(one["layers_in_software"][device]) for device in mapping.DEVICES)
+            rows.append(f"| {kind} | {one['layers']} | {counts} |")
+    return TRIED.format(table="\n".join(rows))
+
+
+def _readme(
+    params: EmitParams, contract: Contract, akida_input: runtime.AkidaInput, places: list[Place], inputs: str
+) -> str:
     formula = f"(stored / {contract.divisor:g} - mean) / std, mean {list(contract.mean)}, std {list(contract.std)}"
     rows = [f"| {place.layer} | {place.type} | {place.runs_in} | {place.reason} |" for place in places]
     return README.format(
@@ -205,7 +214,8 @@ def _readme(params: EmitParams, contract: Contract, akida_input: runtime.AkidaIn
         ),
         device=params.device,
         table="\n".join(["| layer | type | runs in | why |", "|---|---|---|---|", *rows]),
+        inputs=inputs,
     )
 
 
-STAGE = Stage(params=EmitParams, inputs=("calibrate", "data"), run=run, emits=runtime.ARTIFACT)
+STAGE = Stage(params=EmitParams, inputs=("calibrate", "quantize", "data"), run=run, emits=runtime.ARTIFACT)

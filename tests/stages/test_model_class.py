@@ -1,6 +1,9 @@
 # environment: torch
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,23 @@ def test_nobody_is_asked_to_mend_python(name: str) -> None:
         build_model(ModelReference(name=name, args={"a": 1}))
     assert "`model`" in caught.value.remedy or "`args`" in caught.value.remedy
     assert "mend os" not in caught.value.remedy and ".py" not in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["torchvision.models:squeezenet1_0", "{package}.net:squeezenet1_0"])
+def test_a_model_that_is_torchvisions_or_imports_it_is_built(package: Path, name: str) -> None:
+    # in a process of its own: torchvision may be imported here already
+    (package / "net.py").write_text(
+        "from torchvision import models\n\ndef squeezenet1_0(**args):\n    return models.squeezenet1_0(**args)\n"
+    )
+    program = (
+        "import sys; from stages.base import ModelReference; from stages.model_class import build_model; "
+        "print(type(build_model(ModelReference(name=sys.argv[1]))).__name__)"
+    )
+    paths = os.pathsep.join([str(package.parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", program, name.format(package=package.name)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.returncode) == ("SqueezeNet\n", 0), done.stderr

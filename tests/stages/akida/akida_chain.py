@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import dataset, hops
-from stages.akida import calibrate, integer, layers, quantize, runtime
+from stages.akida import calibrate, inputs, integer, layers, runtime
 from stages.dataset import Contract
 from stages.onnx_form import OnnxForm
 from stages.parity import Kind
@@ -25,22 +25,19 @@ class Forms:
     quantized: Any
     emitted: dict[str, Any]
     contract: Contract
-    takes: str
-    """the input: "stored" or "normalised" """
+    takes: inputs.Values
 
 
-def forms(simplified: Any, data: Path, takes: str) -> Forms:
+def forms(simplified: Any, data: Path, takes: inputs.Values, input_type: integer.IntegerType | None = None) -> Forms:
     """As quantize, calibrate and emit make them, calibrated on the calibration samples in `data`."""
     contract = dataset.read_contract(data)
-    params = quantize.QuantizeParams.model_validate({"input": takes})
-    lowered, taken = quantize._lower(params, simplified, contract)
-    assert taken == takes
-    kind: integer.IntegerType = "uint8" if quantize._starts_with_image_convolution(lowered, contract) else "int8"
+    lowered = inputs.lower(takes, simplified, contract)
+    kind = input_type or ("uint8" if inputs.starts_with_image_convolution(lowered, contract) else "int8")
     stored = takes == "stored"
     samples = dataset.read_stored(data, "calibration")[0] if stored else dataset.read(data, "calibration")[0]
     ranges = calibrate.activation_ranges(lowered, samples.astype(np.float32), False, 64, 1)
     if stored:
-        ranges[lowered.graph.input[0].name] = calibrate._every_byte(contract)
+        ranges[lowered.graph.input[0].name] = calibrate.every_byte(contract)
     made = integer.make_integer(lowered, ranges, kind, False)
     if stored:
         integer.take_stored(made)

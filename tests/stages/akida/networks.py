@@ -49,6 +49,16 @@ def deep(seed: int) -> Any:
     return _head(net, net.conv("down", x, 2 * CHANNELS, CHANNELS, pads=[0, 0, 1, 1], strides=[2, 2]))
 
 
+def residual(seed: int) -> Any:
+    """A stem that two layers read, as a ResNet has it: a block that ends with an Add, and one that halves the map."""
+    net = Weights(seed)
+    x = net.add("Relu", "stem.relu", [net.conv("stem", "image", 1, CHANNELS, pads=[1, 1, 1, 1])])
+    y = net.add("Relu", "first.relu", [net.conv("first", x, CHANNELS, CHANNELS, pads=[1, 1, 1, 1])])
+    y = net.conv("second", y, CHANNELS, CHANNELS, pads=[1, 1, 1, 1])
+    x = net.add("Relu", "block.relu", [net.add("Add", "block.add", [y, x])])
+    return _head(net, net.conv("down", x, CHANNELS, CHANNELS, pads=[0, 0, 1, 1], strides=[2, 2]))
+
+
 def dense(seed: int) -> Any:
     """Three dense layers, whose input software quantizes."""
     net = Weights(seed)

@@ -18,6 +18,7 @@ from stages import onnx_files, simplifier
 from stages.akida import calibrate, emit, quantize, runtime, verify
 from stages.base import StageError
 from stages.dataset import read_contract
+from tests.stages.akida.networks import residual
 from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents, images, initializer, model, write_data
 
 
@@ -139,3 +140,25 @@ def test_a_damaged_artifact_is_refused(tmp_path: Path) -> None:
     (tmp_path / "emit" / "akida_input.json").write_text("{}")
     with pytest.raises(StageError, match=r"cannot read emit/akida_input\.json"):
         work.run(verify.STAGE, "again")
+
+
+def test_the_readme_shows_what_the_choice_of_the_input_gained(tmp_path: Path) -> None:
+    work = workplace(tmp_path, residual(0))
+    metrics = work.run(emit.STAGE, "emit", require_hardware=True)
+    assert metrics["layers_in_hardware"] == metrics["layers"]
+    readme = (tmp_path / "emit" / "README.md").read_text()
+    rows = [line.split(" | ") for line in readme.splitlines() if "(uint8" in line]
+    assert [row[0] for row in rows] == ["| stored (uint8)", "| normalised (uint8), as chosen"]
+    assert rows[1][2:] == ["0", "0", "0", "0 |"] != rows[0][2:]
+
+
+@pytest.mark.parametrize("input_type", ["uint8", "int8"])
+def test_a_first_convolution_computes_the_same_from_either_type(tmp_path: Path, input_type: str) -> None:
+    work = workplace(tmp_path, residual(0), input="normalised", input_type=input_type)
+    metrics = work.run(emit.STAGE, "emit", require_hardware=True)
+    assert metrics["input"] == "normalised"
+    stored = images(32, 5)[0]
+    simplified = onnx_files.Session(tmp_path / "simplify" / "model.onnx", 1, "the float model")
+    expected = simplified.run(CONTRACT.normalise(stored))
+    actual = runtime.predictor(tmp_path / "emit")(stored)
+    assert np.linalg.norm(actual - expected) < 0.1 * np.linalg.norm(expected)

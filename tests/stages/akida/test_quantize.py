@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from stages import onnx_files, simplifier
-from stages.akida import quantize
+from stages.akida import inputs, mapping, quantize
 from stages.base import StageError
 from stages.dataset import Contract
+from tests.stages.akida.networks import residual
 from tests.stages.onnx_models import CONTRACT, Workplace, cnn, cnn_nodes, cnn_weights, initializer, model, write_data
 
 FLOATS = replace(CONTRACT, stored_dtype="float32", divisor=1.0)
@@ -91,6 +92,53 @@ def test_stored_samples_that_cannot_be_taken(tmp_path: Path, contract: Contract,
     with pytest.raises(StageError, match=message) as caught:
         workplace(tmp_path, exported(), contract).run(quantize.STAGE, "quantize", input="stored")
     assert caught.value.remedy == "set quantize.input to auto"
+
+
+def test_auto_takes_the_input_that_brings_most_layers_into_hardware(tmp_path: Path) -> None:
+    # an input convolution that reads stored samples feeds one layer only on the processor, and here two layers read it
+    metrics = workplace(tmp_path, residual(0)).run(quantize.STAGE, "quantize")
+    assert (metrics["input"], metrics["input_type"]) == ("normalised", "uint8")
+    stored, normalised = scheme(tmp_path)["inputs_tried"]
+    assert (stored["input"], stored["chosen"]) == ("stored", False)
+    assert min(stored["layers_in_software"].values()) >= stored["layers"] // 2
+    assert (normalised["chosen"], set(normalised["layers_in_software"].values())) == (True, {0})
+
+
+def test_of_inputs_that_all_leave_layers_to_software_the_least_is_taken() -> None:
+    def tried(values: inputs.Values, *software: int) -> inputs.Tried:
+        counts = tuple(zip(mapping.DEVICES, software, strict=False))
+        return inputs.Tried(inputs.Kind(values, "uint8"), object(), 9, counts)
+
+    stored, normalised = tried("stored", 3, 3), tried("normalised", 5, 0)
+    refused = inputs.Tried(inputs.Kind("normalised", "int8"), refusal=StageError("no"))
+    assert inputs.choose([refused, stored, normalised]) is normalised
+    assert inputs.choose([stored, tried("normalised", 6, 0)]) is stored
+    with pytest.raises(StageError, match="no"):
+        inputs.choose([refused, refused])
+
+
+def test_nothing_more_is_tried_where_all_of_it_is_in_hardware(tmp_path: Path) -> None:
+    workplace(tmp_path, cnn()).run(quantize.STAGE, "quantize")
+    (one,) = scheme(tmp_path)["inputs_tried"]
+    assert (one["input"], set(one["layers_in_software"].values())) == ("stored", {0})
+    assert set(one["layers_in_software"]) == set(mapping.DEVICES)
+
+
+@pytest.mark.parametrize(
+    ("exported", "choice", "message"),
+    [
+        (cnn, {"input": "stored", "input_type": "int8"}, "stored samples are uint8, not int8"),
+        (
+            mlp,
+            {"input_type": "uint8"},
+            "the first layer cannot read uint8: the model does not start with a conv",
+        ),
+    ],
+)
+def test_an_input_type_that_cannot_be_had(tmp_path: Path, exported: Any, choice: dict[str, str], message: str) -> None:
+    with pytest.raises(StageError, match=message) as caught:
+        workplace(tmp_path, exported()).run(quantize.STAGE, "quantize", **choice)
+    assert caught.value.remedy == "set quantize.input_type to auto"
 
 
 def test_an_operation_akida_lacks_is_named(tmp_path: Path) -> None:

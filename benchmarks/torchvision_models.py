@@ -1,0 +1,246 @@
+"""torchvision's classification models through Recast: how many come out right, how many are refused, and why.
+
+    .venv/bin/python benchmarks/torchvision_models.py [--all] [--model NAME ...] [--target NAME ...] [--json]
+
+Each model has random weights (its BatchNorms the statistics of random images), 10 classes and small images, and goes
+through a recipe of its own, from `train: {weights: ...}` to every target's `verify`, by `recast run` in a copy of this
+repository. Without --all, the smallest model of each family. One is
+
+    right     every form computes what the form before does: no layer is blamed (docs/parity.md)
+    lossy     the same, but int8 itself costs more than a layer should: `recast blame` names the layer
+    refused   a stage says what it cannot do, and what to do instead; each reason is printed once
+    wrong     anything else: another function was emitted, or something broke off that was no refusal
+
+No accuracy is looked at: random networks give nearly equal scores. Exits with 1 if any is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+TARGETS = ("onnxruntime", "c", "wasm", "akida")
+SMALLEST = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
+    "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18",
+    "resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_32",
+    "wide_resnet50_2",
+)  # fmt: skip
+"""one of each family; of maxvit none, whose windows need images of 224 pixels"""
+SIDE = {"inception_v3": 96}
+"""pixels of an image's side where it is not 64"""
+ARGUMENTS = {
+    "googlenet": {"init_weights": False},
+    "inception_v3": {"init_weights": False},
+    "vit": {"image_size": 64},
+}
+STATES = ("right", "lossy", "refused", "wrong")
+LOSSY_DB = 10.0
+"""an int8 model whose scores keep less is of no use, whichever layer it was"""
+
+Found = dict[tuple[str, str], tuple[str, str]]
+"""(model, target) -> one of STATES, and the figure or reason"""
+
+
+def main() -> None:
+    """Run the models, print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="every model up to 400 MB of weights")
+    parser.add_argument("--model", action="append", metavar="NAME", help="only this model; may be given again")
+    parser.add_argument("--target", action="append", metavar="NAME", choices=TARGETS, help="only this target")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--make", nargs="+", metavar="ARGUMENT", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.make:
+        place, *names = options.make
+        print(json.dumps(make_weights(Path(place), names)))
+        return
+    targets = options.target or list(TARGETS)
+    names = options.model or (["all"] if options.all else list(SMALLEST))
+    found: Found = {}
+    with tempfile.TemporaryDirectory(prefix="recast benchmark ") as temporary:
+        place = make_repository(Path(temporary) / "project")
+        names = in_torch(place, names)
+        for name in names:
+            write_recipe(place, name, targets)
+        for name in names:
+            for target, result in run(place, name, targets).items():
+                found[name, target] = result
+                print(f"{name}/{target}: {' '.join(result)}", file=sys.stderr, flush=True)
+    show(found, names, targets)
+    counts = {f"{target}_{state}": count(found, target, state) for target in targets for state in STATES}
+    if options.json:
+        print(json.dumps(counts))
+    sys.exit(any(state == "wrong" for state, _ in found.values()))
+
+
+def count(found: Found, target: str, state: str) -> int:
+    """How many models ended so on the target."""
+    return sum(of == target and one == state for (_, of), (one, _) in found.items())
+
+
+def show(found: Found, names: Sequence[str], targets: Sequence[str]) -> None:
+    """Print the tables."""
+    # not where the weights are made
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=max(120, Console().width))
+    table = Table("model", *targets)
+    for name in names:
+        cells = [found[name, target] for target in targets]
+        table.add_row(name, *(state if state in ("refused", "wrong") else f"{state}, {said}" for state, said in cells))
+    for state in STATES:
+        table.add_row(state, *(str(count(found, target, state)) for target in targets), style="bold")
+    console.print(table)
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for (name, target), (state, said) in found.items():
+        if state in ("refused", "wrong"):
+            reasons.setdefault((state, target, said), []).append(name)
+    for (state, target, said), of in sorted(reasons.items()):
+        console.print(f"{state} by {target}: {said} ({', '.join(of)})", markup=False, highlight=False)
+
+
+# -- the project
+
+
+def make_repository(place: Path) -> Path:
+    """A copy of this repository without its recipes, which shares the environments that are built."""
+    for name in ("pipeline", "stages", "envs", ".dvc", "models", "recipes/targets"):
+        ignore = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
+        shutil.copytree(ROOT / name, place / name, ignore=ignore)
+    for name in ("recast", "params.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, place / name)
+    (place / ".venv").symlink_to(Path(sys.prefix))
+    (ROOT / ".recast/envs").mkdir(parents=True, exist_ok=True)
+    (place / ".recast").mkdir()
+    (place / ".recast/envs").symlink_to((ROOT / ".recast/envs").resolve())
+    subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
+    return place
+
+
+def in_torch(place: Path, names: Sequence[str]) -> list[str]:
+    """Make the models' weights in the environment that has torchvision; the models' names."""
+    from pipeline import environments
+
+    environment = environments.ensure(ROOT, "torch", lambda text: print(text, file=sys.stderr))
+    command = [str(environment.python), str(Path(__file__).resolve()), "--make", str(place), *names]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
+    made: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+def write_recipe(place: Path, name: str, targets: Sequence[str]) -> None:
+    """One model, its weights, and the targets without limits on accuracy."""
+    lines = [
+        f"model: {{name: 'torchvision.models:{name}', args: {json.dumps(arguments(name))}}}",
+        "stages:",
+        f"  data: {{dataset: npz, path: data/{side(name)}.npz, mean: 0.5, std: 0.25}}",
+        f"  train: {{weights: weights/{name}.safetensors}}",
+        "  export: {opset: 18}",
+        "  simplify: {}",
+        "targets:",
+        *(f"  {target}: {{verify: {{min_agreement: null, parity_samples: 16}}}}" for target in targets),
+    ]
+    (place / "recipes" / f"{name}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """The constructor's arguments."""
+    own = next((own for start, own in ARGUMENTS.items() if name.startswith(start)), {})
+    return {"num_classes": 10, **own}
+
+
+def side(name: str) -> int:
+    """Pixels of the side of an image."""
+    return SIDE.get(name, 64)
+
+
+def make_weights(place: Path, names: Sequence[str]) -> list[str]:
+    """Write data/SIDE.npz and weights/NAME.safetensors; needs torch. Of "all", the models up to 400 MB."""
+    import numpy as np
+    import torch
+
+    from stages.torchvision_import import import_torchvision
+    from stages.weights import write_weights
+
+    models = import_torchvision("models")
+    chosen = [one for one in models.list_models(module=models) if not one.startswith("maxvit")]
+    chosen = chosen if list(names) == ["all"] else list(names)
+    for folder in ("data", "weights"):
+        (place / folder).mkdir()
+    random = np.random.default_rng(0)
+    made = []
+    for name in chosen:
+        size = side(name)
+        # patches of 8x8 pixels of one colour and some noise: what convolutions make of it differs from place to place
+        coarse = random.integers(0, 200, (80, 3, size // 8, size // 8)).repeat(8, axis=2).repeat(8, axis=3)
+        x = (coarse + random.integers(0, 56, (80, 3, size, size))).astype(np.uint8)
+        if not (place / f"data/{size}.npz").exists():
+            np.savez(place / f"data/{size}.npz", x=x, y=np.arange(80) % 10)
+        torch.manual_seed(0)
+        model = models.get_model(name, weights=None, **arguments(name))
+        if sum(value.numel() for value in model.parameters()) > 100e6:
+            continue
+        norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = None  # the mean over all batches
+        model.train()
+        with torch.no_grad():
+            for batch in torch.as_tensor(x).float().div(255).sub(0.5).div(0.25).split(16) if norms else ():
+                model(batch)
+        write_weights(model, place / f"weights/{name}.safetensors")
+        made.append(name)
+    return made
+
+
+# -- running
+
+
+def run(place: Path, name: str, targets: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Run one recipe; what became of each target."""
+    command = [str(place / "recast"), "run", name, "--json"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    failed = {event["stage"]: event for event in events if event["event"] == "changed" and event["state"] == "failed"}
+    if done.returncode not in (0, 1) or not events:
+        return dict.fromkeys(targets, ("wrong", done.stderr.strip() or f"exit code {done.returncode}"))
+    trunk = [event for stage, event in failed.items() if stage.count("/") == 1]
+    own = {target: [event for stage, event in failed.items() if f"/{target}/" in stage] for target in targets}
+    return {target: ended(place, name, target, [*trunk, *own[target]]) for target in targets}
+
+
+def ended(place: Path, name: str, target: str, failed: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """The state and the figure or reason of one target."""
+    if failed:
+        stage = failed[0]["stage"].partition("/")[2]
+        # behind the reason come the last lines of the log
+        reason = (failed[0].get("error") or "it failed without a reason").splitlines()[0]
+        # what verify or a comparison finds is no refusal: something was made, and it is not right
+        differs = stage.endswith("verify") or "differ" in reason or "wrong" in reason
+        refused = bool(failed[0].get("remedy")) and not differs
+        return ("refused" if refused else "wrong", f"{stage}: {reason}")
+    report = json.loads((place / "artifacts" / name / target / "verify/parity.json").read_text(encoding="utf-8"))
+    worst = min(hop["output"]["sqnr_db"] for hop in report["hops"])
+    for hop in report["hops"]:
+        if hop["blamed"] and hop["kind"] != "int8":
+            return "wrong", f"verify: {hop['from']} → {hop['to']}: the error jumps at {hop['blamed']}"
+        if hop["blamed"] or (hop["kind"] == "int8" and hop["output"]["sqnr_db"] < LOSSY_DB):
+            return "lossy", f"{worst:.0f} dB"
+    return "right", f"{worst:.0f} dB"
+
+
+if __name__ == "__main__":
+    main()
