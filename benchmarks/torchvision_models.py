@@ -194,10 +194,11 @@ def make_weights(place: Path, names: Sequence[str]) -> list[str]:
         model = models.get_model(name, weights=None, **arguments(name))
         if sum(value.numel() for value in model.parameters()) > 100e6:
             continue
+        model.eval()  # heads for training alone may not fit small images
         norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
         for norm in norms:
+            norm.train()
             norm.momentum = None  # the mean over all batches
-        model.train()
         with torch.no_grad():
             for batch in torch.as_tensor(x).float().div(255).sub(0.5).div(0.25).split(16) if norms else ():
                 model(batch)
