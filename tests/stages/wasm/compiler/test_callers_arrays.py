@@ -102,7 +102,8 @@ def of_others() -> dict[str, Any]:
     back = integers("to", 24)
     return {
         "a view of a weight": model([flat, node("Reshape", ["w", "to"], ["v"]),
-                                      node("Neg", ["v"], ["n"]), node("Add", ["n", "f"], ["y"])], [weight, back], ("y",)),
+                                     node("Neg", ["v"], ["n"]), node("Add", ["n", "f"], ["y"])],
+                                    [weight, back], ("y",)),
         "a weight as an output": model([flat, node("Identity", ["w"], ["v"]), node("Add", ["v", "f"], ["y"])],
                                        [weight], ("y", "v", "w")),
         "a view of an output": model([node("Relu", ["x"], ["a"]), node("Flatten", ["a"], ["b"]),
