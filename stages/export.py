@@ -68,16 +68,16 @@ class ExportParams(Params):
 
 
 def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
-    """Export, strip, and compare with PyTorch under ONNX Runtime.
+    """Export, strip, write out padding that tools misread, and compare with PyTorch under ONNX Runtime.
 
     Raises StageError if the model cannot be built or exported, if another opset or a larger file than
-    ONNX allows comes out, or if a score differs by more than `tolerance`.
+    ONNX allows comes out, if a score differs by more than `tolerance`, or if the model mixes the samples of a batch.
     """
     import numpy as np
     import torch
     from safetensors.numpy import save
 
-    from stages import activations, layer_names
+    from stages import activations, batch_mixing, layer_names, onnx_shapes
     from stages.dataset import read
     from stages.model_class import build_model
     from stages.onnx_form import OnnxForm
@@ -96,6 +96,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     with torch.inference_mode():  # gives lazy modules their shapes, before weights are loaded
         model(torch.from_numpy(samples[:2]))
     load_weights(model, inputs["train"] / "model.safetensors", "the train stage's model.safetensors")
+    batch_mixing.check_torch(model, samples, params.model.name)
     with torch.inference_mode():
         expected = model(torch.from_numpy(samples)).numpy()
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -109,6 +110,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1]))
     record_timing("export", time.monotonic() - started)
     strip(proto)
+    onnx_shapes.state(proto)
     _check_opset(proto, params.opset, exporter)
     if params.dynamic_batch:
         _check_dynamic(proto, params)

@@ -94,7 +94,9 @@ def state(model: Model) -> list[str]:
     if stated:
         del model.graph.value_info[:]
         for output in model.graph.output:
-            output.type.tensor_type.shape.CopyFrom(known[output.name])
+            output.type.tensor_type.ClearField("shape")
+            if output.name in known:
+                output.type.tensor_type.shape.CopyFrom(known[output.name])
     return stated
 
 
@@ -133,7 +135,6 @@ def _wrong(model: Model, known: Mapping[str, Any]) -> Iterator[tuple[int, list[A
         same = attributes["auto_pad"].startswith("SAME")
         if node.op_type in POOLS and len(attributes.get("kernel_shape", ())) == len(given):
             axes = [pool_axis(attributes, axis, length) for axis, length in enumerate(given)]
-            replacement = _explicit_pool(model, node, attributes, given, axes)
         elif node.op_type == "ConvTranspose" and same and "output_shape" not in attributes:
             kernel = _spatial(known.get(node.input[1]))
             if kernel is None:
@@ -141,10 +142,15 @@ def _wrong(model: Model, known: Mapping[str, Any]) -> Iterator[tuple[int, list[A
             axes = [
                 transposed_axis(attributes, axis, *both) for axis, both in enumerate(zip(given, kernel, strict=True))
             ]
-            replacement = [_with(node, auto_pad=None, pads=_pads([pads for pads, _ in axes]))]
         else:
             continue
-        if replacement and [length for _, length in axes] != made:
+        if [length for _, length in axes] == made:
+            continue
+        if node.op_type in POOLS:
+            replacement = _explicit_pool(model, node, attributes, given, axes)
+        else:
+            replacement = [_with(node, auto_pad=None, pads=_pads([pads for pads, _ in axes]))]
+        if replacement:
             yield index, replacement
 
 

@@ -1,7 +1,7 @@
 """Resize by nearest neighbour or linear interpolation, in ONNX's coordinate modes.
 
-Where each output index lies in the input is computed here, in float32 as onnxruntime does, since a place halfway between
-two elements decides which is taken; it is kept in tables.
+Where each output index lies in the input is computed here, in float32 as onnxruntime does, since rounding decides which
+of two elements a place halfway between them takes; it is kept in tables.
 """
 
 from __future__ import annotations
