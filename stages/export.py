@@ -76,16 +76,16 @@ class ExportParams(Params):
 
 
 def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
-    """Export, strip, and compare with PyTorch under ONNX Runtime.
+    """Export, strip, write out padding that tools misread, and compare with PyTorch under ONNX Runtime.
 
     Raises StageError if the model cannot be built or exported, if another opset or a larger file than
-    ONNX allows comes out, or if a score differs by more than `tolerance`.
+    ONNX allows comes out, if a score differs by more than `tolerance`, or if the model mixes the samples of a batch.
     """
     import numpy as np
     import torch
     from safetensors.numpy import save
 
-    from stages import activations, layer_names, model_faults
+    from stages import activations, batch_mixing, layer_names, model_faults, onnx_shapes
     from stages.dataset import read
     from stages.model_class import build_model
     from stages.onnx_form import OnnxForm
@@ -108,6 +108,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     # a copy of the samples for each call, since a model may write into its input
     model_faults.refuse(model, torch.from_numpy(samples.copy()), params.model.name)
     model_faults.refuse_infinite(model, torch.from_numpy(samples), params.model.name)
+    batch_mixing.check_torch(model, samples, params.model.name)
     with torch.inference_mode():
         expected = model(torch.from_numpy(samples.copy())).numpy()
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -121,6 +122,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1].copy()))
     record_timing("export", time.monotonic() - started)
     strip(proto)
+    onnx_shapes.state(proto)
     _check_opset(proto, params.opset, exporter)
     if params.dynamic_batch:
         _check_dynamic(proto, params)

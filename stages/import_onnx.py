@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from stages import onnx_files, without_channel
+from stages import batch_mixing, onnx_files, onnx_shapes, without_channel
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
     """The file -> model.onnx (weights inside) and reference.safetensors, as `export` would write them.
 
     The reference holds `input` (N, *shape), the first calibration samples as the model takes them, and
-    `output` (N, classes), both float32. Raises StageError for a file that is damaged, does not fit the
-    data, or that onnxruntime cannot run.
+    `output` (N, classes), both float32. Padding whose shapes tools infer otherwise than onnxruntime runs it is written
+    out (`stages.onnx_shapes`). Raises StageError for a file that is damaged, does not fit the data, or that
+    onnxruntime cannot run, and for a model that mixes the samples of a batch.
     """
     import numpy as np
     from safetensors.numpy import save_file
@@ -49,6 +50,9 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
         without_channel.drop_in_front(model, params.path)
     _check_input(model, contract, params.path)
     onnx_files.only_output(model, params.path)
+    stated = onnx_shapes.state(model)
+    if stated:
+        progress(f"explicit padding for {', '.join(stated)}")
     session = _load(model, params)
 
     samples, _ = dataset.read(inputs["data"], "calibration")
@@ -62,6 +66,7 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
         )
     if not np.isfinite(reference).all():
         raise StageError(f"{params.path} gives NaN or infinity for the calibration samples", "use another model")
+    batch_mixing.check_onnx(model, session, samples, params.path, params.resources.cpu)
 
     test, labels = dataset.read(inputs["data"], "test")
     right = 0
@@ -75,6 +80,7 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
         "nodes": len(model.graph.node),
         "opset": onnx_files.opset(model),
         "ir_version": int(model.ir_version),
+        "padding_written_out": len(stated),
         "accuracy": right / len(test),
     }
 

@@ -37,7 +37,7 @@ def run(params: calibrated.CompileParams, inputs: Inputs, out: Path) -> Metrics:
         return check.first_wrong_layer(given.model, few, given.checker.limit, params.resources.cpu, inputs.scratch)
 
     progress("compile and compare with onnxruntime")
-    error = float(f"{given.checker.error(native.scorer(out, inputs.scratch), ARTIFACT, first_layer):.3g}")
+    error = float(f"{given.checker.error(native.scorer(out, inputs.scratch, native.OURS), ARTIFACT, first_layer):.3g}")
     report = {
         **sources.report,
         "scheme": given.scheme,

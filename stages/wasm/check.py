@@ -39,6 +39,12 @@ class Checker:
 
         made = onnx_files.only_output(self.model, "the model").name
         actual = predict(self.x)
+        if actual.shape != self.expected.shape:
+            raise StageError(
+                f"{file} is wrong: its output {made} has shape {actual.shape}, and onnxruntime's {self.expected.shape}"
+                + first_layer(),
+                "report it with the model",
+            )
         off = np.abs(actual - self.expected)
         error = float(off.max()) / (float(np.abs(self.expected).max()) or 1.0)
         if not error <= self.limit:  # NaN is not below the limit either
@@ -76,6 +82,12 @@ def first_wrong_layer(model: onnx_files.Model, x: NDArray[Any], limit: float, th
     except StageError as error:
         return f"; its layers cannot be compared: {error.message}"
     for name, value in found.items():
+        if name in reference and value.shape != reference[name].shape:
+            return (
+                f"; the first tensor that differs is {name}: {value.shape}, and onnxruntime's {reference[name].shape}"
+            )
+        if name not in reference:
+            continue  # what one of the two does not show is no evidence
         scale = float(np.abs(reference[name]).max()) or 1.0
         if not float(np.abs(value - reference[name]).max()) / scale <= limit:
             return f"; the first tensor that differs is {name}"

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 from stages import hops, onnx_files
 from stages.base import Inputs, Metrics, RepositoryPath, Stage, StageError, progress
 from stages.verify import CONFUSION, VerifyParams, verify
-from stages.wasm import forms, graph_batch, node
-from stages.wasm.project import MODULE
+from stages.wasm import forms, graph_batch, module, node
+from stages.wasm.project import MODULE, PLAIN_MODULE
 from stages.wasm.runtime import predictor
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ def _apart(params: WasmVerifyParams, inputs: Inputs, samples: int) -> float:
     stored, _ = dataset.read_stored(inputs["data"], "test")
     stored = stored[:samples]
     reference = predictor(emitted, params.resources.cpu)(stored)
+    x = dataset.read_contract(emitted).normalise(stored)
+    _steady(emitted, x)
     progress("the module without SIMD")
-    others = {"model.nosimd.wasm": predictor(emitted, params.resources.cpu, simd=False)(stored)}
+    others = {PLAIN_MODULE: predictor(emitted, params.resources.cpu, simd=False)(stored)}
     if "node" in params.runtimes:
         progress("model.js in Node")
-        x = dataset.read_contract(emitted).normalise(stored)
         others["model.js in Node"] = node.predict(emitted, x, inputs.scratch)
     apart = {name: _relative(scores, reference) for name, scores in others.items()}
     for name, error in apart.items():
@@ -90,6 +91,16 @@ def _apart(params: WasmVerifyParams, inputs: Inputs, samples: int) -> float:
                 "report it; raise verify.max_variant_error only for an error of rounding",
             )
     return float(np.max(list(apart.values())))
+
+
+def _steady(emitted: Path, x: NDArray[np.float32]) -> None:
+    """StageError unless both modules leave their input as it is, and give the same scores for it again."""
+    progress("each module twice")
+    described = json.loads((emitted / "input.json").read_text(encoding="utf-8"))
+    for file in (MODULE, PLAIN_MODULE):
+        instance = module.start((emitted / file).read_bytes())
+        for batch, _ in onnx_files.split(x, 1, described["batch"]):
+            module.run_twice(instance, batch, tuple(described["output"]["shape"]))
 
 
 def _relative(scores: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

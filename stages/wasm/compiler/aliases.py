@@ -57,17 +57,18 @@ def share_in_place(
     ends: dict[str, int],
 ) -> None:
     """Let the output of an elementwise step take the memory of an input that dies there."""
-    outputs = {find(roots, name) for name in graph.outputs}
+    # the caller's arrays: what it gave stays as it is, and what it is given is written once
+    kept = {find(roots, name) for name in (*graph.inputs, *graph.outputs)}
     for step, call in enumerate(calls):
         node = call.node
         if not kernels[node.outputs[0]].in_place or len(call.outputs) != 1:
             continue
         target = node.outputs[0]
-        if find(roots, target) != target or target in outputs:
+        if find(roots, target) != target or target in kept:
             continue
         for name in call.reads:
             root = find(roots, name)
-            if root not in starts or root in outputs or ends[root] != step or starts[root] == step:
+            if root not in starts or root in kept or ends[root] != step or starts[root] == step:
                 continue
             together = [each for each in call.reads if find(roots, each) == root]
             if any(graph.tensors[each].geometry != graph.tensors[target].geometry for each in together):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stages import onnx_shapes
 from stages.onnx_files import Model, first_line
 from stages.wasm.compiler.evaluate import evaluate
 from stages.wasm.compiler.graph import C_TYPES, Graph, Node, Tensor
@@ -105,15 +106,17 @@ class _Reader:
         except Exception as error:  # shape inference raises its own types and plain ones
             self.problems.append(f"{where}: {first_line(error)}")
             return
+        attributes = {entry.name: _attribute(entry) for entry in proto.attribute}
         for name in (name for name in proto.output if name):
             tensor = _static(name, types.get(name))
+            if tensor is not None:
+                tensor.shape = self._as_run(proto, attributes, tensor.shape)
             if tensor is None:
                 self.problems.append(f"{where}: the shape of its output {name!r} is not known before it runs")
                 return
             if tensor.dtype not in C_TYPES:
                 self.problems.append(f"{where}: its output's type {tensor.dtype} (supported: {', '.join(C_TYPES)})")
             self.graph.tensors[name] = tensor
-        attributes = {entry.name: _attribute(entry) for entry in proto.attribute}
         name = proto.name or f"{proto.op_type}_{index}"
         outputs = list(proto.output)
         while outputs and not outputs[-1]:
@@ -148,6 +151,24 @@ class _Reader:
             schema, proto, types, data, opset_imports=self.imports, ir_version=self.ir_version
         )
         return found
+
+    def _as_run(self, proto: Any, attributes: dict[str, Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the node's output as onnxruntime computes it, given that of ONNX's inference."""
+        given = self.graph.tensors[proto.input[0]].shape if proto.input else ()
+        spatial = range(len(given) - 2)
+        if proto.op_type in onnx_shapes.POOLS:
+            return (*shape[:2], *(onnx_shapes.pool_axis(attributes, axis, given[2 + axis])[1] for axis in spatial))
+        same = str(attributes.get("auto_pad", "")).startswith("SAME")
+        if proto.op_type == "ConvTranspose" and same and "output_shape" not in attributes:
+            kernel = self.graph.tensors[proto.input[1]].shape[2:]
+            axes = (onnx_shapes.transposed_axis(attributes, axis, given[2 + axis], kernel[axis]) for axis in spatial)
+            return (*shape[:2], *(length for _, length in axes))
+        if proto.op_type in ("Resize", "Upsample"):
+            index = 1 if proto.op_type == "Upsample" or self.opset < 11 else 2
+            scales = self.graph.constant(proto.input[index]) if len(proto.input) == index + 1 else None
+            if scales is not None and scales.size:
+                return onnx_shapes.resized(given, scales.tolist(), attributes.get("axes", range(len(given))))
+        return shape
 
 
 _SUBGRAPHS = (5, 10)  # AttributeProto.GRAPH, GRAPHS

@@ -68,6 +68,29 @@ def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         emitted(tmp_path)
 
 
+FAULTS = {
+    "writes to the input": ("", "((float *)input0)[0] = 1.0e6f;"),
+    "gives other scores": ("static float runs;", "output0[0] += 1.0e-6f * (runs += 1.0f);"),
+}
+
+
+@pytest.mark.parametrize("said", FAULTS)
+def test_c_that_does_not_run_twice_is_refused(work: Workplace, tmp_path: Path, said: str) -> None:
+    for name, content in contents(work.root / "emit").items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "scratch").mkdir()
+    before, after = FAULTS[said]
+    text = (tmp_path / "model.c").read_text()
+    head, signature, body = text.rpartition("void model_run(")
+    (tmp_path / "model.c").write_text(
+        f"{head}{before}\n{signature}{body.replace(chr(10) + '}', after + chr(10) + '}', 1)}"
+    )
+    score = native.scorer(tmp_path, tmp_path / "scratch", native.OURS)
+    with pytest.raises(StageError, match=said) as caught:
+        score(CONTRACT.normalise(stored(3)))
+    assert caught.value.remedy == native.OURS
+
+
 @pytest.mark.slow
 def test_the_example_runs_as_the_readme_says(tmp_path: Path) -> None:
     """Four at once, which six samples do not fill, and an input that is cut short."""

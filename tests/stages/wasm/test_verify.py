@@ -160,3 +160,20 @@ def test_runtimes_that_cannot_be_are_refused(runtimes: tuple[str, ...], message:
 def test_the_predictor_takes_stored_samples(float32: Workplace) -> None:
     samples = stored()
     np.testing.assert_allclose(predictor(float32.root / "emit", 1)(samples), expected(cnn(), samples), atol=1e-5)
+
+
+def test_a_module_that_works_in_its_input_is_refused(float32: Workplace, tmp_path: Path) -> None:
+    """A client that writes its input before each run gets the right scores all the same."""
+    import wasmtime
+
+    work = copied(float32, tmp_path / "work")
+    described = json.loads((work.root / "emit/input.json").read_text())
+    size = int(np.prod(described["input"]["shape"]))
+    text = f"""(module (memory (export "memory") 2)
+      (func (export "input") (param i32) (result i32) (i32.const 1024))
+      (func (export "output") (param i32) (result i32) (i32.const 65536))
+      (func (export "run") (result i32)
+        (i32.store (i32.const {1024 + 4 * (size - 1)}) (i32.const 7)) (i32.const 0)))"""
+    for name in ("model.wasm", "model.nosimd.wasm"):
+        (work.root / "emit" / name).write_bytes(wasmtime.wat2wasm(text))
+    assert "writes to the input it is given" in refused(work, min_agreement=None, layers=False)

@@ -1,6 +1,7 @@
 """Resize by nearest neighbour or linear interpolation, in ONNX's coordinate modes.
 
-Where each output index lies in the input is computed here, in double precision, and kept in tables.
+Where each output index lies in the input is computed here, in float32 as onnxruntime does, since rounding decides which
+of two elements a place halfway between them takes; it is kept in tables.
 """
 
 from __future__ import annotations
@@ -92,19 +93,19 @@ def _places(call: Call) -> list[NDArray[Any] | None]:
         if length == whole and scale == 1.0:
             found.append(None)
             continue
-        index = np.arange(whole, dtype=np.float64)
+        index, step, half = np.arange(whole, dtype=np.float32), np.float32(scale), np.float32(0.5)
         if mode == "align_corners":
-            place = index * (length - 1) / (whole - 1) if whole > 1 else index * 0
+            place = index * np.float32(length - 1) / np.float32(whole - 1) if whole > 1 else index * np.float32(0)
         elif mode == "asymmetric":
-            place = index / scale
+            place = index / step
         elif mode == "tf_half_pixel_for_nn":
-            place = (index + 0.5) / scale
+            place = (index + half) / step
         elif mode == "pytorch_half_pixel" and whole == 1:
-            place = index * 0
+            place = index * np.float32(0)
         else:
-            place = (index + 0.5) / scale - 0.5
+            place = (index + half) / step - half
             if mode == "half_pixel_symmetric":
-                place += length / 2 * (1 - whole / (scale * length))
+                place += np.float32(length) / np.float32(2) * (1 - np.float32(whole) / (step * np.float32(length)))
         found.append(place)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stages import onnx_shapes
 from stages.wasm.compiler.graph import Node
 
 
@@ -27,13 +28,16 @@ class Windows:
 
 
 def windows(node: Node, kernel: Sequence[int], lengths: Sequence[int], output: Sequence[int]) -> Windows:
-    """The windows of a Conv or pool node, whose auto_pad is resolved as ONNX's Conv and pools state it."""
+    """The windows of a Conv or pool node, whose auto_pad is resolved as onnxruntime does."""
     rank = len(kernel)
     strides = tuple(node.attributes.get("strides", [1] * rank))
     dilations = tuple(node.attributes.get("dilations", [1] * rank))
     pads = list(node.attributes.get("pads", [0] * 2 * rank))
     mode = node.attributes.get("auto_pad", "NOTSET")
-    if mode == "VALID":
+    if node.op in onnx_shapes.POOLS:
+        axes = [onnx_shapes.pool_axis(node.attributes, axis, lengths[axis])[0] for axis in range(rank)]
+        pads = [*(before for before, _ in axes), *(after for _, after in axes)]
+    elif mode == "VALID":
         pads = [0] * 2 * rank
     elif mode in ("SAME_UPPER", "SAME_LOWER"):
         for axis in range(rank):

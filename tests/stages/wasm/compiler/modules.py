@@ -22,13 +22,27 @@ class Module:
     exports: Any
 
     def run(self, source: Sources, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """The outputs of one of the models, in ONNX's order."""
+        """The outputs of one of the models, in ONNX's order.
+
+        AssertionError unless the inputs are untouched by the run, and another run on them gives the same outputs.
+        """
         prefix = "" if source.prefix == "model" else f"{source.prefix}_"
         memory = self.exports["memory"]
         for index, (port, value) in enumerate(zip(source.inputs, inputs, strict=True)):
             assert value.shape == port.shape and str(value.dtype) == port.dtype
             memory.write(self.store, value.tobytes(), self.exports[f"{prefix}input"](self.store, index))
+        first, again = (self._once(source, prefix, inputs) for _ in range(2))
+        for one, two in zip(first, again, strict=True):
+            assert one.tobytes() == two.tobytes(), f"{source.prefix}: a second run gives another output"
+        return first
+
+    def _once(self, source: Sources, prefix: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        memory = self.exports["memory"]
         assert self.exports[f"{prefix}run"](self.store) == 0
+        for index, value in enumerate(inputs):
+            start = self.exports[f"{prefix}input"](self.store, index)
+            held = bytes(memory.read(self.store, start, start + value.nbytes))
+            assert held == value.tobytes(), f"{source.prefix}: input {index} was overwritten"
         outputs = []
         for index, port in enumerate(source.outputs):
             start = self.exports[f"{prefix}output"](self.store, index)
