@@ -1,8 +1,8 @@
 """An int8 ONNX model as onnxruntime runs it: with default options, its layers fused into integer kernels.
 
 Asking a session for an inner tensor stops the fusion of the layers around it. So the model is cut behind every
-activation that is quantized and dequantized, and the pieces are run with the options its user has: a piece quantizes the
-floats it is given, as the whole model does at that place, and dequantizes what it gives.
+activation that is quantized and dequantized, and the pieces are run with the options its user has: a piece quantizes
+the floats it is given, as the whole model does at that place, and dequantizes what it gives.
 """
 
 from __future__ import annotations
@@ -40,10 +40,7 @@ class FusedForm(OnnxForm):
     other. That the whole model gives the same is not taken for granted: `stages.hops` compares the two.
     """
 
-    runs = (
-        "onnxruntime with default options, as its user runs it; its layers in the same way, the model cut behind every "
-        "quantized tensor"
-    )
+    runs = "onnxruntime with default options, as its user runs it; for its layers, cut behind every quantized tensor"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """As `OnnxForm`."""
@@ -148,7 +145,7 @@ class FusedForm(OnnxForm):
 
 
 def _apart(model: onnx_files.Model, wanted: Sequence[str]) -> list[onnx_files.Model]:
-    """The parts of a graph that share no tensor but weights, in running order, without those that give nothing wanted."""
+    """The parts of a graph that share no tensor but weights, in running order: those that give something wanted."""
     weights = {weight.name for weight in model.graph.initializer}
     group: dict[str, str] = {}
 

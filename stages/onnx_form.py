@@ -30,7 +30,7 @@ class OnnxForm:
     quantize/dequantize pairs is the business of `stages.fused_form`.
     """
 
-    runs = "onnxruntime with its optimisation off: every operator for itself, integers simulated in float32"
+    runs = "onnxruntime with its optimisation off: every operator for itself, integers simulated in float"
     """how the values that are compared come about, for reports"""
 
     def __init__(
