@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import onnx_files
+from stages.fused_form import FusedForm
 from stages.hops import Hop, Step, measure
 from stages.onnx_form import OnnxForm
 from stages.onnxruntime import calibrate, quantize
@@ -20,7 +21,8 @@ KINDS: dict[str, Kind] = {"quantized": "int8", "emitted": "same"}
 
 
 def step(name: str, model: Any, kind: Kind = "float") -> Step:
-    return Step(name, OnnxForm(model, 1, f"the {name} model"), kind)
+    form = FusedForm if name == "emitted" else OnnxForm
+    return Step(name, form(model, 1, f"the {name} model"), kind)
 
 
 def simplified(model: Any, folder: Path, tool: str = "onnxsim") -> Any:
