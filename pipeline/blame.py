@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.cpu_kind import beside
 from pipeline.errors import RecastError, did_you_mean
 from pipeline.plan import Plan, PlannedStage
 from pipeline.stage_process import FAILED
@@ -37,6 +38,14 @@ class Blame:
     """whether it is of a run of `verify` that failed"""
     hops: tuple[Mapping[str, Any], ...]
     plots: tuple[str, ...]
+    forms: Mapping[str, str] = field(default_factory=dict)
+    """how the values of each form came about, as in parity.json"""
+    verify: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """the emitted model's scores against the float model's, on the samples that were compared by layer and on all"""
+    unexplained: tuple[str, ...] = ()
+    """sentences on what the comparison by layer does not account for"""
+    cpu: str = ""
+    """the kind of CPU it was measured on; empty if the report does not say"""
 
     @property
     def blamed(self) -> Mapping[str, Any] | None:
@@ -56,15 +65,26 @@ def blame(root: Path, plan: Plan, recipe: str, target: str) -> Blame:
     Raises RecastError if there is no such recipe or target, or no report to read.
     """
     stage = _verify(plan, recipe, target)
-    found = [place for place in (stage.out, f"{FAILED}/{stage.dvc_name}") if (root / place / REPORT).is_file()]
-    if not found:
+    places = [place for place in (stage.out, f"{FAILED}/{stage.dvc_name}") if (root / place / REPORT).is_file()]
+    if not places:
         raise RecastError(
             f"{stage.id} has written no {REPORT} yet", f"run './recast run {recipe} --target {target}' first"
         )
-    folder = max(found, key=lambda place: (root / place / REPORT).stat().st_mtime_ns)
+    folder = max(places, key=lambda place: (root / place / REPORT).stat().st_mtime_ns)
     try:
-        hops = json.loads((root / folder / REPORT).read_text(encoding="utf-8"))["hops"]
-        read = Blame(f"{recipe}/{target}", folder, folder != stage.out, tuple(hops), (f"{folder}/{TABLE}",))
+        found = json.loads((root / folder / REPORT).read_text(encoding="utf-8"))
+        read = Blame(
+            f"{recipe}/{target}",
+            folder,
+            folder != stage.out,
+            tuple(found["hops"]),
+            (f"{folder}/{TABLE}",),
+            # reports of earlier versions have none of these
+            found.get("forms", {}),
+            found.get("verify", {}),
+            tuple(found.get("unexplained", ())),
+            found.get("cpu", ""),
+        )
         as_text(read)  # what cannot be shown is no report
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecastError(
@@ -74,8 +94,8 @@ def blame(root: Path, plan: Plan, recipe: str, target: str) -> Blame:
     return read
 
 
-def as_json(report: Blame) -> str:
-    """The report as JSON: parity.json's hops, what is blamed, and the ranking."""
+def as_json(report: Blame, cpu: str = "") -> str:
+    """The report as JSON: what parity.json says, what is blamed, and the ranking. `cpu`: the kind of this machine."""
     shown = report.shown
     document = {
         "target": report.target,
@@ -86,18 +106,29 @@ def as_json(report: Blame) -> str:
         if report.blamed is None
         else {"layer": report.blamed["blamed"], "from": report.blamed["from"], "to": report.blamed["to"]},
         "ranking": [_title(layer) for layer in _ranked(shown)] if shown else [],
+        "cpu": {"measured_on": report.cpu or None, "this_machine": cpu or None},
+        "forms": report.forms,
+        "verify": report.verify,
+        "unexplained": list(report.unexplained),
         "hops": list(report.hops),
     }
-    return json.dumps(document, indent=2)
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def as_text(report: Blame) -> str:
-    """The report as people read it."""
-    parts = [_heading(report), "Each form of the model against the one before:", _hop_table(report.hops)]
+def as_text(report: Blame, cpu: str = "") -> str:
+    """The report as people read it. `cpu`: the kind of this machine."""
+    parts = [_heading(report), *report.unexplained]
+    parts += ["Each form of the model against the one before:", _hop_table(report.hops)]
+    if report.verify:
+        parts += ["The emitted model against the float model, as verify measured them:", _verify_table(report.verify)]
     shown = report.shown
     if shown is not None:
         step = f"{shown['from']} → {shown['to']}"
         parts += [f"Layers of {step}, in running order:", _layer_table(shown), _ranking(shown)]
+    if report.forms:
+        parts += ["What was run for each form:", _aligned(_runs(report.forms))]
+    if report.cpu:
+        parts.append(f"These figures were {beside(report.cpu, cpu)}.")
     hidden = [hop["to"] for hop in report.hops if len(hop["layers"]) < 2]
     if hidden:
         parts.append(f"Of {' and '.join(hidden)} the runtime shows the output only.")
@@ -130,6 +161,8 @@ def _heading(report: Blame) -> str:
     was = f"from {_db(before)} (largest error {_number(before, 'max_abs_error')}) " if before else ""
     now = f"{_db(layer['after'])} (largest error {_number(layer['after'], 'max_abs_error')})"
     own = f" Given the right input it has {_db(layer['alone'])}." if layer["alone"] else ""
+    if layer["alone"] and (layer.get("alone_steps") or 0) >= 1:
+        own = f"{own[:-1]}, and an integer is up to {layer['alone_steps']:.0f} steps off."
     return (
         f"{report.target}: {state}. The error jumps at {hop['blamed']}, from the {hop['from']} to the {hop['to']} "
         f"model: SQNR falls {was}to {now}.{own}"
@@ -152,6 +185,30 @@ def _hop_table(hops: Sequence[Mapping[str, Any]]) -> str:
                 hop["blamed"] or "–",
             )
         )
+        remainder = hop.get("remainder")
+        # where only the output is shown, what was measured is what is compared
+        if remainder and (len(hop["layers"]) > 1 or remainder["sqnr_db"] < 200):
+            numbers = (_number(remainder, "max_abs_error"), _db(remainder), f"{remainder['cosine']:.6f}")
+            rows.append((f"its layers → {hop['to']} as a whole", *numbers, "", str(hop["samples"]), "–"))
+    return _aligned(rows)
+
+
+def _runs(forms: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What is run, and for which forms."""
+    grouped: dict[str, list[str]] = {}
+    for name, runs in forms.items():
+        grouped.setdefault(runs, []).append(name)
+    return [(", ".join(names), runs) for runs, names in grouped.items()]
+
+
+def _verify_table(verify: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [("samples", "largest error", "SQNR", "same class", "at test sample")]
+    called = {"compared": "compared by layer", "all": "all"}
+    for key, title in called.items():
+        of = verify[key]
+        classes = "–" if of["agreement"] is None else f"{of['agreement']:.2%}"
+        numbers = (_number(of, "max_abs_error"), _db(of), classes, str(of["worst_sample"]))
+        rows.append((f"{title} ({of['samples']})", *numbers))
     return _aligned(rows)
 
 
@@ -198,7 +255,8 @@ def _ranking(hop: Mapping[str, Any]) -> str:
             agreement = only["agreement"]
             rows.append((_title(layer), _db(only), "–" if agreement is None else f"{agreement:.2%}"))
         return "What costs most: the output if this layer alone is quantized.\n\n" + _aligned(rows)
-    own = [("layer", "alone"), *((_title(layer), f"{_own_db(layer):.1f} dB") for layer in layers)]
+    lossy = [(_title(layer), f"{_own_db(layer):.1f} dB") for layer in layers if _own_db(layer) < 200]
+    own = [("layer", "alone"), *lossy]
     return "What costs most, by the layer's own SQNR:\n\n" + _aligned(own)
 
 

@@ -147,7 +147,7 @@ def _refuse_stale(root: Path, everything: Plan, otherwise: str = "") -> None:
 
 
 def _explain(options: argparse.Namespace) -> Exit:
-    from pipeline import environments, explain
+    from pipeline import cpu_kind, environments, explain
     from pipeline.dvc_repository import Repository
 
     root = _enter_root()
@@ -160,12 +160,14 @@ def _explain(options: argparse.Namespace) -> Exit:
         explanations = explain.explain(repository, plan, ids)
     finally:
         repository.close()
-    print(explain.as_json(explanations) if options.json else explain.as_text(explanations))
+    measured = [one.stage for one in explanations if one.cpu]
+    here = cpu_kind.of_this_machine(root, dict.fromkeys(plan.stages[id].environment for id in measured))
+    print(explain.as_json(explanations, here) if options.json else explain.as_text(explanations, here))
     return Exit.DONE
 
 
 def _blame(options: argparse.Namespace) -> Exit:
-    from pipeline import blame
+    from pipeline import blame, cpu_kind
     from pipeline.plan import make_plan
 
     root = _enter_root()
@@ -175,7 +177,9 @@ def _blame(options: argparse.Namespace) -> Exit:
         known = ", ".join(f"{recipe}/{name}" for name in plan.recipes[recipe].targets)
         raise RecastError(f"'{options.what}' names no target", f"for example: {known}")
     report = blame.blame(root, plan, recipe, target)
-    print(blame.as_json(report) if options.json else blame.as_text(report))
+    verify = plan.stages[plan.recipes[recipe].targets[target][blame.VERIFY]]
+    here = cpu_kind.of_this_machine(root, [verify.environment]) if report.cpu else ""
+    print(blame.as_json(report, here) if options.json else blame.as_text(report, here))
     return Exit.DONE
 
 

@@ -353,6 +353,14 @@ class Repository:
         except (FileNotFoundError, ObjectFormatError):
             return None
 
+    def recorded_content(self, content: Content, path: str) -> bytes | None:
+        """A file in a recorded folder, by its path inside, from the cache; None if that lacks it."""
+        hash = (self.recorded_files(content) or {}).get(path)
+        try:
+            return Path(self._repo.cache.local.oid_to_path(hash)).read_bytes() if hash else None
+        except OSError:
+            return None
+
     def cached_result(self, step: Step, reads: Mapping[str, Content], *, as_recorded: bool) -> Result | None:
         """What `restore` would find if the step read these contents; None where the run-cache knows nothing.
 

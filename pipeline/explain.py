@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
+from pipeline import cpu_kind
 from pipeline.differences import ABSENT, differences, leaves
 from pipeline.dvc_repository import Compared, Content, Repository, Sight, Step
-from pipeline.dvcfile import GUARD_TEXT
+from pipeline.dvcfile import GUARD_TEXT, METRICS
 from pipeline.environments import DEVICE, DEVICES, PINS
 from pipeline.errors import RecastError, did_you_mean
 from pipeline.explanation import Explanation, Kind, Reason, Verdict, as_json, as_text, counted, listed
@@ -131,7 +132,19 @@ class _Judge:
         elif not runs:
             own = gone
         waits = [Reason("upstream", self._id(name), f"depends on {self._id(name)}, which runs first") for name in runs]
-        return Explanation(self._id(step.name), verdict, (*own, *waits), self._compared(step, sight))
+        cpu = self._cpu(step, sight, verdict)
+        return Explanation(self._id(step.name), verdict, (*own, *waits), self._compared(step, sight), cpu)
+
+    def _cpu(self, step: Step, sight: Sight, verdict: Verdict) -> str:
+        """The kind of CPU the result was measured on that is there, or else the one that the cache has of it."""
+        planned = self._planned.get(step.name)
+        if planned is None:
+            return ""
+        there = "" if verdict is Verdict.RESTORED else cpu_kind.of_output(self._repository.root / planned.out)
+        recorded = next((item.then for item in sight.writes if item.path == planned.out), None)
+        result = self._restored.get(step.name, {}).get(planned.out, recorded)
+        cached = self._repository.recorded_content(result, METRICS) if result and not there else None
+        return there or cpu_kind.in_metrics(cached or b"")
 
     # -- what it reads
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from pipeline.cpu_kind import beside
 from pipeline.differences import ABSENT
 
 Kind = Literal[
@@ -65,6 +66,8 @@ class Explanation:
     reasons: tuple[Reason, ...] = ()
     compared: str = ""
     """what was compared, in words"""
+    cpu: str = ""
+    """the kind of CPU that its last result, or the one that would be restored, was measured on, where it records one"""
 
 
 def listed(names: Sequence[str]) -> str:
@@ -78,8 +81,8 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def as_text(explanations: Sequence[Explanation]) -> str:
-    """What would happen and why, in running order; what is up to date comes last."""
+def as_text(explanations: Sequence[Explanation], cpu: str = "") -> str:
+    """What would happen and why, in running order; what is up to date comes last. `cpu`: the kind of this machine."""
     shown = {one.stage for one in explanations}
     lines: list[str] = []
     for one in explanations:
@@ -88,12 +91,17 @@ def as_text(explanations: Sequence[Explanation]) -> str:
         elif one.verdict is not Verdict.UP_TO_DATE:
             lines.append(f"{one.stage} {_SAID[one.verdict]}")
             lines += [f"    {text}" for text in _texts(one.reasons, shown)]
+        if one.cpu and one.verdict is not Verdict.UP_TO_DATE:
+            what = "what would be restored was" if one.verdict is Verdict.RESTORED else "its last result was"
+            lines.append(f"    {what} {beside(one.cpu, cpu)}")
     if any(one.verdict is Verdict.FOLLOWS for one in explanations):
         lines += ["(a stage that follows runs only if what it reads comes out different)"]
     for one in explanations:
         if one.verdict is Verdict.UP_TO_DATE:
             compared = f" with {one.compared}" if one.compared else ""
             lines.append(f"{one.stage} is up to date{compared}")
+            if one.cpu:
+                lines.append(f"    {beside(one.cpu, cpu)}")
             if one.reasons:
                 lines.append("    but DVC overlooks what is gone altogether; 'recast run --force' would not:")
                 lines += [f"    {reason.text}" for reason in one.reasons]
@@ -116,15 +124,16 @@ _SAID = {
 }
 
 
-def as_json(explanations: Sequence[Explanation]) -> str:
-    """Everything known of each stage; `before` and `after` are left out where there is no such value."""
-    return json.dumps([_plain(one) for one in explanations], indent=2, ensure_ascii=False, default=str)
+def as_json(explanations: Sequence[Explanation], cpu: str = "") -> str:
+    """Everything known of each stage; `before`, `after` and `cpu` are left out where there is no such value."""
+    return json.dumps([_plain(one, cpu) for one in explanations], indent=2, ensure_ascii=False, default=str)
 
 
-def _plain(one: Explanation) -> dict[str, Any]:
+def _plain(one: Explanation, cpu: str) -> dict[str, Any]:
     reasons = []
     for reason in one.reasons:
         values = {"before": reason.before, "after": reason.after}
         known = {name: value for name, value in values.items() if value is not ABSENT}
         reasons.append({"kind": reason.kind, "subject": reason.subject, "text": reason.text, **known})
-    return {"stage": one.stage, "verdict": str(one.verdict), "reasons": reasons, "compared": one.compared}
+    kinds = {"cpu": {"measured_on": one.cpu, "this_machine": cpu or None}} if one.cpu else {}
+    return {"stage": one.stage, "verdict": str(one.verdict), "reasons": reasons, "compared": one.compared, **kinds}

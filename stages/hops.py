@@ -43,6 +43,8 @@ class Form(Protocol):
     """One form of the model, whose activations can be had as floats under the exported model's tensor names."""
 
     output: str
+    runs: str
+    """how the values that are compared come about: what is run, and what is simulated"""
 
     @property
     def tensors(self) -> list[str]:
@@ -68,6 +70,8 @@ class Step:
     name: str
     form: Form
     kind: Kind
+    samples: int | None = None
+    """the most samples the form can be compared on; None for any number"""
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,16 @@ class Hop:
     note: str = ""
     only: dict[str, tuple[Difference, float | None]] = field(default_factory=dict)
     """tensor -> the output's difference and agreement when this layer alone is as in the later form"""
+    runs: tuple[str, str] = ("", "")
+    """how the values of the two forms come about"""
+    remainder: Difference | None = None
+    """of the scores that `verify` measured, from the output of the layers as they are shown; None if none were given"""
 
 
 class Recorded:
     """PyTorch's activations on the reference samples, as `export` recorded them, by the ONNX tensors' names."""
+
+    runs = "PyTorch, as export recorded it"
 
     def __init__(self, values: Arrays, output: str, folded: Mapping[str, tuple[str, ...]]) -> None:
         """`values` in running order, the input first; `folded`: tensor -> layers right before it that have none."""
@@ -120,9 +130,9 @@ class Recorded:
 class OutputOnly:
     """A runtime that shows nothing but the model's output."""
 
-    def __init__(self, predict: Callable[[NDArray[Any]], NDArray[Any]], output: str) -> None:
-        """`predict` takes normalised samples (N, *shape)."""
-        self._predict, self.output = predict, output
+    def __init__(self, predict: Callable[[NDArray[Any]], NDArray[Any]], output: str, runs: str) -> None:
+        """`predict` takes normalised samples (N, *shape); `runs` says what it runs."""
+        self._predict, self.output, self.runs = predict, output, runs
 
     @property
     def tensors(self) -> list[str]:
@@ -205,10 +215,12 @@ def compare(
     x: NDArray[Any],
     names: Mapping[str, str],
     folded: Mapping[str, tuple[str, ...]] | None = None,
+    scores: NDArray[Any] | None = None,
 ) -> Hop:
     """Compare two forms on samples (N, *shape); `names`: tensor -> layer. Layers are those that both show.
 
-    `folded`: tensor -> layers that the form before has folded into the one that gives it.
+    `folded`: tensor -> layers that the form before has folded into the one that gives it. `scores`: what the later form
+    was measured to give for the samples, as a whole and without a look at its layers.
     """
     reference = before.form.values(x)
     output = before.form.output
@@ -257,9 +269,14 @@ def compare(
                 after=difference(reference[name], candidate[name], least),
                 alone=difference(expected[name], own, least) if own is not None else None,
                 noise_db=difference(own, noise[name], least).sqnr_db if own is not None and name in noise else None,
+                steps=_steps(after, name, expected[name], own) if own is not None else None,
             )
         )
-    end = _of_outputs(reference[output], candidate[output])
+    joined = candidate[output]
+    remainder = of_outputs(joined, scores) if scores is not None else None
+    # where layers are shown, the output may be that of a stand-in that shows them
+    emitted = scores if scores is not None and len(layers) > 1 else joined
+    end = of_outputs(reference[output], emitted)
     only = _one_at_a_time(before, x, reference, (expected, alone), layers) if after.kind == "int8" and alone else {}
     return Hop(
         before=before.name,
@@ -267,12 +284,14 @@ def compare(
         kind=after.kind,
         samples=len(x),
         output=end,
-        agreement=_agreement(reference[output], candidate[output]) if output in common else None,
+        agreement=agreement(reference[output], emitted) if output in common else None,
         layers=layers,
         # the output alone says that there is an error, not where
         blamed=first_jump(layers, after.kind, end) if len(layers) > 1 else None,
         note=note,
         only=only,
+        runs=(before.form.runs, after.form.runs),
+        remainder=remainder,
     )
 
 
@@ -282,8 +301,17 @@ def affordable(form: Form, x: NDArray[Any]) -> int:
     return max(1, min(len(x), MOST_BYTES // max(each, 1)))
 
 
-def measure(steps: Sequence[Step], x: NDArray[Any], names: Mapping[str, str], export: Path | None = None) -> list[Hop]:
-    """Each form against the one before; PyTorch's record, if `export` has one, against the first."""
+def measure(
+    steps: Sequence[Step],
+    x: NDArray[Any],
+    names: Mapping[str, str],
+    export: Path | None = None,
+    scores: NDArray[Any] | None = None,
+) -> list[Hop]:
+    """Each form against the one before; PyTorch's record, if `export` has one, against the first.
+
+    `scores`: of x, as measured of the last form.
+    """
     hops: list[Hop] = []
     record = recorded(export) if export is not None else None
     if record is not None:
@@ -291,13 +319,17 @@ def measure(steps: Sequence[Step], x: NDArray[Any], names: Mapping[str, str], ex
     count = affordable(steps[0].form, x)
     for before, after in pairwise(steps):
         folded = {layer.tensor: layer.covers for layer in hops[-1].layers} if hops else {}
-        hops.append(compare(before, after, x[:count], names, folded))
+        few = min(count, before.samples or count, after.samples or count)
+        measured = scores[:few] if scores is not None and after is steps[-1] else None
+        hops.append(compare(before, after, x[:few], names, folded, measured))
     return hops
 
 
-def write(out: Path, hops: Sequence[Hop]) -> None:
-    """Write parity.json and error_by_layer.csv."""
-    (out / REPORT).write_text(json.dumps({"hops": [_as_json(hop) for hop in hops]}, indent=2) + "\n", encoding="utf-8")
+def write(out: Path, hops: Sequence[Hop], more: Mapping[str, Any] | None = None) -> None:
+    """Write parity.json and error_by_layer.csv; `more`: what else parity.json is to hold."""
+    forms = {name: runs for hop in hops for name, runs in zip((hop.before, hop.after), hop.runs, strict=True)}
+    report = {"forms": forms, **(more or {}), "hops": [_as_json(hop) for hop in hops]}
+    (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     shown = _worst(hops)
     with (out / ERRORS.file).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -415,7 +447,7 @@ def _one_at_a_time(
             continue
         value = reference[layer.tensor] + (value - expected[layer.tensor])
         end = form.output_given(x, layer.tensor, value.astype(reference[layer.tensor].dtype))
-        costs[layer.tensor] = difference(output, end), _agreement(output, end)
+        costs[layer.tensor] = difference(output, end), agreement(output, end)
     return costs
 
 
@@ -427,15 +459,22 @@ def _rounded(value: NDArray[Any]) -> NDArray[Any]:
     return (value * signs).astype(value.dtype)
 
 
-def _of_outputs(reference: NDArray[Any], candidate: NDArray[Any]) -> Difference:
+def of_outputs(reference: NDArray[Any], candidate: NDArray[Any]) -> Difference:
     """Of the outputs, hopeless if they have not even one shape."""
     if reference.shape != candidate.shape:
         return Difference(LARGEST, 10 ** (EXACT_DB / 20), -EXACT_DB, 0.0)
     return difference(reference, candidate)
 
 
-def _agreement(reference: NDArray[Any], candidate: NDArray[Any]) -> float | None:
-    if reference.ndim != 2:
+def _steps(after: Step, tensor: str, expected: NDArray[Any], own: NDArray[Any]) -> float | None:
+    """The largest difference of the same integers on another runtime, in steps; None for floats."""
+    step = after.form.step_of(tensor) if after.kind == "same" and isinstance(after.form, OnnxForm) else None
+    return difference(expected, own).max_abs / step if step else None
+
+
+def agreement(reference: NDArray[Any], candidate: NDArray[Any]) -> float | None:
+    """Fraction of samples with the same class; None if these are no tables of scores of one shape."""
+    if reference.ndim != 2 or reference.shape != candidate.shape:
         return None
     return float((reference.argmax(axis=1) == candidate.argmax(axis=1)).mean())
 
@@ -450,10 +489,11 @@ def _as_json(hop: Hop) -> dict[str, Any]:
                 "tensor": layer.tensor,
                 "operation": layer.operation,
                 "covers": list(layer.covers),
-                "before": _numbers(layer.before),
-                "after": _numbers(layer.after),
-                "alone": _numbers(layer.alone),
-                "output_if_only_this": {**(_numbers(cost[0]) or {}), "agreement": cost[1]} if cost else None,
+                "before": numbers(layer.before),
+                "after": numbers(layer.after),
+                "alone": numbers(layer.alone),
+                "alone_steps": None if layer.steps is None else _short(layer.steps),
+                "output_if_only_this": {**(numbers(cost[0]) or {}), "agreement": cost[1]} if cost else None,
             }
         )
     return {
@@ -461,14 +501,16 @@ def _as_json(hop: Hop) -> dict[str, Any]:
         "to": hop.after,
         "kind": hop.kind,
         "samples": hop.samples,
-        "output": {**(_numbers(hop.output) or {}), "agreement": hop.agreement},
+        "output": {**(numbers(hop.output) or {}), "agreement": hop.agreement},
         "blamed": hop.blamed.title if hop.blamed else None,
+        "remainder": numbers(hop.remainder),
         "note": hop.note,
         "layers": layers,
     }
 
 
-def _numbers(of: Difference | None) -> dict[str, float] | None:
+def numbers(of: Difference | None) -> dict[str, float] | None:
+    """A difference for parity.json."""
     if of is None:
         return None
     return {

@@ -6,7 +6,8 @@ reads a new input of the graph instead, which is given the reference's value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from stages import onnx_files
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "NDArray[Any]"]
 Given = Mapping[str, "NDArray[Any]"]
-_GIVEN = "::given"
+GIVEN = "::given"
+"""ends the name of a graph input that stands for a tensor of the model"""
 
 
 class OnnxForm:
     """A float model, or one with quantize/dequantize pairs (QDQ), by the names its float tensors have.
 
     Of a tensor that is quantized and dequantized, the dequantized value is looked at, so that its rounding and its
-    saturation count for the layer that made it.
+    saturation count for the layer that made it. Every operator is run for itself, in float: what a runtime makes of
+    quantize/dequantize pairs is the business of `stages.fused_form`.
     """
+
+    runs = "onnxruntime with its optimisation off: every operator for itself, integers simulated in float"
+    """how the values that are compared come about, for reports"""
 
     def __init__(
         self,
@@ -159,7 +165,7 @@ class OnnxForm:
         replaced: dict[str, str] = {}
         for name, called in self._known(given):
             place = self._place(name)
-            feed = place + _GIVEN
+            feed = place + GIVEN
             replaced[place] = feed
             if name != place:
                 replaced[name] = feed
@@ -189,31 +195,60 @@ class OnnxForm:
         watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         return watched
 
-    def _run(self, model: onnx_files.Model, feeds: Given, names: Sequence[str]) -> Arrays:
-        import onnxruntime
+    def step_of(self, tensor: str) -> float | None:
+        """What one integer of a quantized tensor is worth; None if it is not quantized with one scale for all of it."""
+        import onnx
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
-        # every tensor as the graph has it
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        for library in self._libraries:
-            options.register_custom_ops_library(library)
-        fixed = next((one for one in model.graph.input if one.name == self.input), None)
-        dims = fixed.type.tensor_type.shape.dim if fixed is not None else []
-        size = dims[0].dim_value if len(dims) and dims[0].HasField("dim_value") else 0
-        try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+        own = next((name for name, called in self._called.items() if called == tensor), tensor)
+        maker = self._makers.get(self._place(own))
+        if maker is None or maker.op_type != "DequantizeLinear":
+            return None
+        scale = next((weight for weight in self._model.graph.initializer if weight.name == maker.input[1]), None)
+        values = onnx.numpy_helper.to_array(scale) if scale is not None else None
+        return float(values.item()) if values is not None and values.size == 1 else None
+
+    def _run(self, model: onnx_files.Model, feeds: Given, names: Sequence[str]) -> Arrays:
+        with self._refused():
+            session = self._session(model)
             accepted = {value.name for value in session.get_inputs()}
             feeds = {name: value for name, value in feeds.items() if name in accepted}
-            return self._batched(session, feeds, names, size)
+            return self._batched(session, feeds, names, self._fixed_batch(model))
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
+        except StageError:
+            raise
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise StageError(
                 f"onnxruntime cannot run the layers of {self.what}: {onnx_files.first_line(error)}",
                 "report it with the model",
             ) from error
+
+    def _session(self, model: onnx_files.Model) -> Any:
+        import onnxruntime
+
+        options = self._options()
+        options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
+        options.log_severity_level = 4
+        for library in self._libraries:
+            options.register_custom_ops_library(library)
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def _options(self) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # every tensor as the graph has it
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return options
+
+    def _fixed_batch(self, model: onnx_files.Model) -> int:
+        """How many samples the model takes at once; 0 for any number."""
+        fixed = next((one for one in model.graph.input if one.name == self.input), None)
+        dims = fixed.type.tensor_type.shape.dim if fixed is not None else []
+        return int(dims[0].dim_value) if len(dims) and dims[0].HasField("dim_value") else 0
 
     def _batched(self, session: Any, feeds: Given, names: Sequence[str], size: int) -> Arrays:
         import numpy as np

@@ -37,6 +37,8 @@ INT8_HOPELESS_DB = 8.0
 """below this the error is 40 % of the signal: blamed whatever the other layers are"""
 SAME_DB = 30.0
 """the same integers on another runtime: a few may round the other way, which costs no more than this"""
+SAME_STEPS = 2.0
+"""...and moves none of them further than this: the integers given are the same, so only the last rounding may differ"""
 JUMP_DB = 12.0
 """where a layer cannot be run alone: how much worse its output must be than its inputs"""
 
@@ -74,6 +76,8 @@ class LayerError:
     """given the reference's inputs; None where the runtime cannot run it alone"""
     noise_db: float | None = None
     """SQNR of the layer alone when its inputs are off by a float32 rounding error"""
+    steps: float | None = None
+    """largest error of the layer alone, in steps of its integers; None where it gives none, or no single scale"""
 
     @property
     def title(self) -> str:
@@ -133,7 +137,7 @@ def _jumps(layer: LayerError, layers: Sequence[LayerError], kind: Kind) -> bool:
         floor = EXACT_DB if layer.noise_db is None else layer.noise_db - NOISE_MARGIN_DB
         return own < min(FLOAT_DB, floor)
     if kind == "same":
-        return own < SAME_DB
+        return own < SAME_DB or (layer.steps is not None and layer.steps > SAME_STEPS + 0.5)
     others = [other.alone.sqnr_db for other in layers if other is not layer and other.alone is not None]
     usual = median(others) if others else INT8_DB + INT8_BELOW_OTHERS_DB
     return own < INT8_HOPELESS_DB or (own < INT8_DB and own <= usual - INT8_BELOW_OTHERS_DB)

@@ -1,7 +1,8 @@
 """What every target's `verify` does: compare the emitted artifact with the float ONNX model on test samples.
 
-It compares every form of the model with the one before as well, layer by layer as far as each shows its layers, and
-writes parity.json and error_by_layer.csv before any limit is looked at: see `stages.hops`.
+It compares every form of the model with the one before as well, layer by layer as far as each shows its layers, up to
+the scores it measured, and writes parity.json and error_by_layer.csv before any limit is looked at: see `stages.hops`
+and `stages.unexplained`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import hops, layer_names, onnx_files
+from stages import cpu, hops, layer_names, onnx_files, unexplained
 from stages.base import Inputs, Metrics, Params, Plot, StageError, progress, record_timing
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from stages.dataset import Contract
 
 CONFUSION = Plot(
     "confusion.csv", x="actual", y=("predicted",), template="confusion", title="Confusion of the emitted model"
@@ -42,7 +41,7 @@ class VerifyParams(Params):
     )
     max_abs_error: float | None = Field(default=None, ge=0, description="largest error allowed in any output score")
     parity_samples: int = Field(
-        default=64, gt=0, description="of these samples, on how many each form is compared with the one before, at most"
+        default=64, gt=0, description="how many of them are compared layer by layer, at most, the worst included"
     )
 
 
@@ -53,14 +52,15 @@ def verify(
     predict: Callable[[NDArray[Any]], NDArray[np.float32]],
     artifact: str,
     steps: Sequence[hops.Step] = (),
+    runs: str = "the target's runtime, as a whole",
 ) -> Metrics:
     """Run simplify/model.onnx and the emitted artifact over the test split; metrics, confusion.csv, parity.json.
 
     `predict` takes samples as stored (n, *shape), as the contract in the emitted folder says, and gives
     scores (n, classes); it is called with at most `batch_size` samples. `artifact` is the emitted file.
     `steps`: the target's own forms of the model, from the simplified one on; without any, the emitted
-    artifact is compared by its output alone. Raises StageError naming every limit that was missed and the
-    layer at which the error jumps, and for NaN in either model's outputs.
+    artifact is compared by its output alone, and `runs` says what gives that. Raises StageError naming
+    every limit that was missed and the layer at which the error jumps, and for NaN in either model's outputs.
     """
     import numpy as np
 
@@ -74,12 +74,14 @@ def verify(
         raise StageError(f"verify.samples is {count}, but there are {len(x)} test samples", "lower verify.samples")
     stored, labels, x = stored[:count], labels[:count], x[:count]
 
-    where = _parity(params, inputs, out, contract, predict, (stored, x), steps)
     session = onnx_files.Session(inputs["simplify"] / "model.onnx", params.resources.cpu, "the float model")
-    expected = _finite(session.run(x, params.batch_size), "the float model")
-    _check_shape(expected, count, len(contract.classes), "the float model")
-    actual = _finite(_predict(params, stored, predict, artifact), artifact)
-    _check_shape(actual, count, len(contract.classes), artifact)
+    expected = session.run(x, params.batch_size)
+    actual = _predict(params, stored, predict, artifact)
+    kind = cpu.kind()
+    where = _parity(params, inputs, out, x, (expected, actual), steps, runs, kind)
+    for scores, what in ((expected, "the float model"), (actual, artifact)):
+        _finite(scores, what)
+        _check_shape(scores, count, len(contract.classes), what)
 
     chosen, chosen_float = actual.argmax(axis=1), expected.argmax(axis=1)
     with (out / CONFUSION.file).open("w", encoding="utf-8", newline="") as file:
@@ -95,6 +97,7 @@ def verify(
         "max_abs_error": float(np.abs(actual - expected).max()),
         "size_bytes": (inputs["emit"] / artifact).stat().st_size,
         "samples": count,
+        "cpu": kind,
     }
     missed = _missed(params, metrics)
     if missed:
@@ -126,23 +129,40 @@ def _parity(
     params: VerifyParams,
     inputs: Inputs,
     out: Path,
-    contract: Contract,
-    predict: Callable[[NDArray[Any]], NDArray[np.float32]],
-    samples: tuple[NDArray[Any], NDArray[np.float32]],
+    x: NDArray[np.float32],
+    scores: tuple[NDArray[Any], NDArray[Any]],
     steps: Sequence[hops.Step],
+    runs: str,
+    kind: str,
 ) -> str:
-    """Write the comparison of each form with the one before; which layer it blames, as a phrase."""
-    stored, x = (part[: params.parity_samples] for part in samples)
+    """Write the comparison of each form with the one before; which layer it blames, and what it leaves open.
+
+    `scores` (n, classes) of the float model and of the emitted one; `kind`: of CPU.
+    """
     chain = [*hops.float_steps(inputs, params.resources.cpu), *steps]
+    chosen = unexplained.choose(*scores, params.parity_samples)
+    few, (expected, actual) = x[chosen], scores
     if not steps and chain:
-        emitted = hops.OutputOnly(lambda few: predict(stored[: len(few)]), chain[0].form.output)
+        emitted = hops.OutputOnly(lambda taken: actual[chosen[: len(taken)]], chain[0].form.output, runs)
         chain.append(hops.Step("emitted", emitted, "int8"))
     export = inputs.directories.get("export")
     names = layer_names.of(export) if export is not None else {}
     progress("compare layers")
-    found = hops.measure(chain, x, names, export)
-    hops.write(out, found)
-    return hops.said(found)
+    found = hops.measure(chain, few, names, export, actual[chosen])
+    # PyTorch's own samples are others
+    count = max((hop.samples for hop in found if hop.before != "pytorch"), default=0)
+    float_model = next((step.form for step in chain if step.name == "simplified"), None)
+    of_layers = float_model.values(few[:count])[float_model.output] if float_model is not None and count else None
+    compared, every = (unexplained.measured(*scores, of) for of in (chosen[:count], range(len(x))))
+    float_remainder = hops.of_outputs(of_layers, expected[chosen[:count]]) if of_layers is not None else None
+    open_ends = unexplained.remainders(found, compared, every, float_remainder)
+    more = {
+        "cpu": kind,
+        "verify": {"compared": unexplained.as_json(compared), "all": unexplained.as_json(every)},
+        "unexplained": [*unexplained.losses(found), *open_ends],
+    }
+    hops.write(out, found, more)
+    return " ".join([hops.said(found), *open_ends])
 
 
 def _predict(
@@ -165,7 +185,7 @@ def _predict(
     return np.concatenate(parts)
 
 
-def _finite(outputs: NDArray[np.float32], what: str) -> NDArray[np.float32]:
+def _finite(outputs: NDArray[np.float32], what: str) -> None:
     import numpy as np
 
     bad = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
@@ -175,7 +195,6 @@ def _finite(outputs: NDArray[np.float32], what: str) -> NDArray[np.float32]:
             f"(first: test sample {int(bad.argmax())})",
             "find the layer with 'recast blame', and mend the model's weights or its normalisation",
         )
-    return outputs
 
 
 def _check_shape(outputs: NDArray[np.float32], samples: int, classes: int, what: str) -> None:

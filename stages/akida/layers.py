@@ -34,6 +34,8 @@ def scales(model: onnx_files.Model) -> dict[str, NDArray[Any]]:
 class LoweredForm(OnnxForm):
     """The lowered float graph, which may take stored samples instead of normalised ones."""
 
+    runs = "quantizeml's float graph in onnxruntime, its optimisation off"
+
     def __init__(self, model: onnx_files.Model, threads: int, what: str, contract: Contract, takes: str) -> None:
         """`takes`: "stored" or "normalised", as the scheme says."""
         from onnxruntime_extensions import get_library_path
@@ -58,6 +60,8 @@ class LoweredForm(OnnxForm):
 
 class IntegerForm(LoweredForm):
     """The integer graph of quantizeml: its integers divided by their scales."""
+
+    runs = "quantizeml's integer graph in onnxruntime, its optimisation off"
 
     def __init__(self, model: onnx_files.Model, threads: int, what: str, contract: Contract, takes: str) -> None:
         """As `LoweredForm`."""
@@ -109,6 +113,8 @@ class AkidaForm:
     Akida computes in integers, so a model cut off gives the very numbers that the whole one has there, and a layer in
     a model of its own what it makes of the reference's integers.
     """
+
+    runs = "akida's software backend, no chip: the emitted model, and for each layer the model cut off behind it"
 
     def __init__(
         self,

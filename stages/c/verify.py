@@ -32,7 +32,7 @@ def run(params: VerifyParams, inputs: Inputs, out: Path) -> Metrics:
         return score(emitted.normalise(stored))
 
     output = onnx_files.only_output(onnx_files.read_model(inputs["calibrate"] / "model.onnx"), "the model").name
-    form = hops.OutputOnly(lambda x: predict(samples.stored(x)), output)
+    form = hops.OutputOnly(lambda x: predict(samples.stored(x)), output, "the emitted C, compiled for this machine")
     steps = forms.steps(inputs, form, params.resources.cpu)
     return verify(params, inputs, out, predict, ARTIFACT, steps)
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class MirrorForm:
     """Tensors of the mirror, as floats; a layer alone is given the other form's values, rounded to the format."""
 
+    runs = "the program's integers, computed by numpy and not by Cairo"
+
     def __init__(self, program: Program) -> None:
         self._program = program
         self._called: dict[str, str] = {}

@@ -60,7 +60,13 @@ def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     layers = profile.by_layer(casm, dearest)
     _write(layers, out / COSTS.file)
     predict = _predictor(folder, made)
-    steps = [hops.Step("quantized", MirrorForm(made), "int8")]
+    run_on_vm = hops.OutputOnly(
+        lambda x: _scores(executions, made)[: len(x)], made.output, "the emitted program on a Cairo VM"
+    )
+    steps = [
+        hops.Step("quantized", MirrorForm(made), "int8"),
+        hops.Step("emitted", run_on_vm, "same", samples=min(len(executions), max(1, params.parity_samples - 1))),
+    ]
     metrics: dict[str, Any] = verify(params, inputs, out, predict, ARTIFACT, steps)
     metrics |= {
         "size_bytes": sum(path.stat().st_size for path in sorted(inputs["emit"].rglob("*.cairo"))),
@@ -118,6 +124,13 @@ def _predictor(folder: emitted_folder.Emitted, made: program.Program) -> Callabl
         return made.format.value(found).astype(np.float32)
 
     return predict
+
+
+def _scores(executions: list[Execution], made: program.Program) -> NDArray[Any]:
+    """What the VM gave for the first test samples, as floats (n, classes)."""
+    import numpy as np
+
+    return made.format.value(np.array([[signed(felt) for felt in one.result] for one in executions]))
 
 
 def _write(layers: dict[str, profile.Cost], path: Path) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from stages import hops, onnx_files
 from stages.base import Inputs, Metrics, Stage
+from stages.fused_form import FusedForm
 from stages.onnx_form import OnnxForm
 from stages.onnxruntime.runtime import ARTIFACT, predictor
 from stages.parity import Kind
 from stages.verify import CONFUSION, VerifyParams, verify
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FORMS: tuple[tuple[str, str, Kind], ...] = (("prepared", "quantize", "float"), ("quantized", "calibrate", "int8"))
 """what the stages before `emit` make of the model, and what may change in it"""
@@ -26,18 +22,20 @@ def run(params: VerifyParams, inputs: Inputs, out: Path) -> Metrics:
 
     threads = params.resources.cpu
     samples, emitted = read_contract(inputs["data"]), read_contract(inputs["emit"])
-    steps = [_step(name, inputs[stage], kind, threads) for name, stage, kind in FORMS if _made(inputs[stage])]
+    steps = [
+        hops.Step(name, OnnxForm(_model(name, inputs[stage]), threads, f"the {name} model"), kind)
+        for name, stage, kind in FORMS
+        if _made(inputs[stage])
+    ]
     copied = any(step.name == "quantized" for step in steps)
-    # by the contract in the emitted folder, so that a wrong one is seen
-    steps.append(
-        _step(
-            "emitted",
-            inputs["emit"],
-            "same" if copied else "int8",
-            threads,
-            lambda x: emitted.normalise(samples.stored(x)),
-        )
+    shown = FusedForm(
+        _model("emitted", inputs["emit"]),
+        threads,
+        "the emitted model",
+        # by the contract in the emitted folder, so that a wrong one is seen
+        lambda x: emitted.normalise(samples.stored(x)),
     )
+    steps.append(hops.Step("emitted", shown, "same" if copied else "int8"))
     return verify(params, inputs, out, predictor(inputs["emit"], threads), ARTIFACT, steps)
 
 
@@ -46,15 +44,8 @@ def _made(folder: Path) -> bool:
     return (folder / "model.onnx").is_file()
 
 
-def _step(
-    name: str,
-    folder: Path,
-    kind: Kind,
-    threads: int,
-    prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-) -> hops.Step:
-    what = f"the {name} model"
-    return hops.Step(name, OnnxForm(onnx_files.read_model(folder / "model.onnx", what), threads, what, prepare), kind)
+def _model(name: str, folder: Path) -> onnx_files.Model:
+    return onnx_files.read_model(folder / "model.onnx", f"the {name} model")
 
 
 STAGE = Stage(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from stages import hops, onnx_files
 from stages.base import Inputs, progress
 from stages.onnx_form import Arrays, Given, OnnxForm
-from stages.parity import SAME_DB, difference
 from stages.wasm.module import WasmModule
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ class WasmForm(OnnxForm):
     A tensor that is looked at is written out, so kernels that the emitted module fuses run one by one here.
     """
 
+    runs = "a module compiled anew with every tensor as an output, under wasmtime; its output: the emitted module"
+
     def __init__(
         self,
         model: onnx_files.Model,
@@ -51,30 +52,11 @@ class WasmForm(OnnxForm):
         what: str,
         scratch: Path,
         prepare: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-        emitted: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     ) -> None:
-        """`scratch`: an existing folder; `emitted` gives the output for normalised samples in place of the new module.
-
-        The other arguments are those of `OnnxForm`.
-        """
+        """`scratch`: an existing folder. The other arguments are those of `OnnxForm`."""
         super().__init__(model, threads, what, prepare)
-        self._scratch, self._emitted, self._apart = scratch, emitted, False
+        self._scratch = scratch
         self._built: dict[tuple[bytes, ...], WasmModule] = {}
-
-    def values(self, x: NDArray[Any]) -> Arrays:
-        """As `OnnxForm.values`, with the output of the module that was emitted."""
-        values = super().values(x)
-        if self._emitted is not None:
-            emitted = self._emitted(x)
-            self._apart = difference(values[self.output], emitted).sqnr_db < SAME_DB
-            values[self.output] = emitted
-        return values
-
-    def alone(self, x: NDArray[Any], given: Given) -> Arrays:
-        """As `OnnxForm.alone`, but for an output that the emitted module gives otherwise: of that nothing is known."""
-        return {
-            name: value for name, value in super().alone(x, given).items() if not (self._apart and name == self.output)
-        }
 
     def _run(self, model: onnx_files.Model, feeds: Given, names: Sequence[str]) -> Arrays:
         from stages.wasm.compiler.compile import Options, generate

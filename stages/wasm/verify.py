@@ -116,10 +116,6 @@ def _form(params: WasmVerifyParams, inputs: Inputs) -> hops.Form:
     threads = params.resources.cpu
     model = onnx_files.read_model(inputs["calibrate"] / "model.onnx", "the calibrated model")
     samples, emitted = read_contract(inputs["data"]), read_contract(inputs["emit"])
-    predict = predictor(inputs["emit"], threads)
-
-    def score(x: NDArray[Any]) -> NDArray[np.float32]:
-        return predict(samples.stored(x))
 
     def prepare(x: NDArray[Any]) -> NDArray[Any]:
         """By the contract in the emitted folder, so that a wrong one is seen."""
@@ -128,8 +124,10 @@ def _form(params: WasmVerifyParams, inputs: Inputs) -> hops.Form:
     report = json.loads((inputs["emit"] / "report.json").read_text(encoding="utf-8"))
     if params.layers and report["engine"] == "native":
         fixed = graph_batch.fix(model, report["batch"])
-        return forms.WasmForm(fixed, threads, "the emitted model", inputs.scratch, prepare, score)
-    return hops.OutputOnly(score, onnx_files.only_output(model, "the calibrated model").name)
+        return forms.WasmForm(fixed, threads, "the emitted model", inputs.scratch, prepare)
+    output = onnx_files.only_output(model, "the calibrated model").name
+    predict = predictor(inputs["emit"], threads)
+    return hops.OutputOnly(lambda x: predict(samples.stored(x)), output, "the emitted module under wasmtime")
 
 
 STAGE = Stage(

@@ -26,6 +26,8 @@ class ZigForm:
     reads is not seen in the Zig: it is what the simplified model's node reads, whose tensors bear the same names.
     """
 
+    runs = "the emitted Zig, compiled against our stand-in for ZML and not ZML itself, on the CPU; its layers likewise"
+
     def __init__(
         self,
         observe: Callable[[NDArray[Any], Given], Arrays],

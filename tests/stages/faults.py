@@ -136,7 +136,9 @@ def change(model: Any, weight: str, how: Callable[[NDArray[Any]], NDArray[Any]])
 
     tensor = next(one for one in model.graph.initializer if one.name == weight)
     before = onnx.numpy_helper.to_array(tensor)
-    tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(how(before.copy()), dtype=before.dtype), weight))
+    # a scalar stays one, which fused kernels insist on for a scale
+    after = np.asarray(how(before.copy()), dtype=before.dtype, order="C")
+    tensor.CopyFrom(onnx.numpy_helper.from_array(after, weight))
 
 
 def copy(model: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import hops, onnx_files
+from stages import cpu, hops, onnx_files
 from stages.base import Inputs, StageError
 from stages.onnx_form import OnnxForm
 from stages.verify import VerifyParams, verify
@@ -50,6 +50,7 @@ def test_metrics_and_confusion(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "max_abs_error": 0.0,
         "size_bytes": 10,
         "samples": 64,
+        "cpu": cpu.kind(),
     }
     with (tmp_path / "verify" / "confusion.csv").open() as file:
         rows = list(csv.DictReader(file))
