@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from stages import onnx_files
+from stages import onnx_files, onnx_session
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ def _ranges(
     params: CalibrateParams, model: onnx_files.Model, samples: NDArray[np.float32], scratch: Path
 ) -> dict[str, Any]:
     """Tensor name -> onnxruntime's TensorData."""
-    import onnxruntime
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
     methods = {
@@ -98,14 +97,12 @@ def _ranges(
     # the calibrator writes beside the model it is given
     source = scratch / "model.onnx"
     onnx_files.write_model(model, source)
-    augmented = str(scratch / "augmented.onnx")
-    calibrator = create_calibrator(source, augmented_model_path=augmented, calibrate_method=method, extra_options=extra)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = params.resources.cpu, 1
-    # as the calibrator itself does, so that every activation is seen as the graph names it
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    augmented = scratch / "augmented.onnx"
+    calibrator = create_calibrator(
+        source, augmented_model_path=str(augmented), calibrate_method=method, extra_options=extra
+    )
     # its own session would use as many threads as the machine has, which changes sums
-    calibrator.infer_session = onnxruntime.InferenceSession(augmented, options, providers=["CPUExecutionProvider"])
+    calibrator.infer_session = onnx_session.start(augmented, params.resources.cpu, "as_written")
     port = onnx_files.only_input(model, "the prepared model")
     batches = onnx_files.split(samples, params.batch_size, port.shape[0])
     calibrator.collect_data(_Reader(port.name, batches, len(samples)))
