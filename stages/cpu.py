@@ -49,7 +49,8 @@ def sums_saturate() -> bool:
     """Whether onnxruntime's products of uint8 and int8 go wrong here: without VNNI sums of pairs are cut at 16 bits."""
     import numpy as np
     import onnx
-    import onnxruntime
+
+    from stages import onnx_session
 
     node = onnx.helper.make_node("MatMulInteger", ["a", "b"], ["y"])
     weights = onnx.numpy_helper.from_array(np.full((64, 16), 127, np.int8), "b")
@@ -61,9 +62,7 @@ def sums_saturate() -> bool:
         [weights],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session.start(model.SerializeToString(), threads=1, mode="as_shipped")
     (sums,) = session.run(None, {"a": np.full((1, 64), 255, np.uint8)})
     return bool((sums != 64 * 255 * 127).any())
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from stages import onnx_session
 from stages.base import Inputs, Metrics, ModelReference, Params, Stage, StageError, emit_event, record_timing
 
 if TYPE_CHECKING:
@@ -277,14 +278,11 @@ def _largest_error(
 ) -> float:
     """Over all samples at once and, as batches of other sizes, one by one; or just one by one for a fixed batch."""
     import numpy as np
-    import onnxruntime
 
     from stages.foreign import first_line
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = params.resources.cpu
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnx_session.start(content, params.resources.cpu)
         found = [np.concatenate([session.run(None, {params.input_name: sample[None]})[0] for sample in samples])]
         if params.dynamic_batch:
             found.append(session.run(None, {params.input_name: samples})[0])

@@ -41,6 +41,7 @@ class FusedForm(OnnxForm):
     """
 
     runs = "onnxruntime with default options, as its user runs it; for its layers, cut behind every quantized tensor"
+    mode = "as_shipped"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """As `OnnxForm`."""
@@ -71,11 +72,6 @@ class FusedForm(OnnxForm):
             apart = _Apart(self._pieces(made))
             found = self._batched(apart, {self.input: taken, **feeds}, made, self._fixed_batch(self._model))
         return {known[name]: value for name, value in found.items()}
-
-    def _options(self) -> Any:
-        import onnxruntime
-
-        return onnxruntime.SessionOptions()
 
     def _is_made(self, name: str) -> bool:
         """Whether the model makes the tensor: its input only where that is quantized."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from stages import onnx_session
 from stages.base import StageError
 from stages.foreign import first_line as first_line
 from stages.foreign import foreign
@@ -153,20 +154,19 @@ def only_output(model: Model, what: str) -> Port:
 class Session:
     """A model in onnxruntime on the CPU, with a fixed number of threads since it changes float sums."""
 
-    def __init__(self, model: Model | Path, threads: int, what: str = "the model") -> None:
-        """Load a model with one input, from a file or from memory; StageError if onnxruntime cannot."""
-        import onnxruntime
+    def __init__(
+        self, model: Model | Path, threads: int, what: str = "the model", mode: onnx_session.Mode = "reference"
+    ) -> None:
+        """Load a model with one input, from a file or from memory; StageError if onnxruntime cannot.
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors; warnings name nothing a user can mend
-        source = str(model) if isinstance(model, Path) else model.SerializeToString()
+        With the usual mode it is what others are compared with: see `stages.onnx_session`.
+        """
+        source = model if isinstance(model, Path) else model.SerializeToString()
         with foreign(
             f"onnxruntime cannot load {what}",
             "make it anew; if it is one of your own, use operators and types that onnxruntime has on the CPU",
         ):
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = onnx_session.start(source, threads, mode)
         self._what = what
         inputs = self._session.get_inputs()
         if len(inputs) != 1:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stages import onnx_files
+from stages import onnx_files, onnx_session
 from stages.base import StageError
 from stages.onnx_subgraphs import reads, rename_reads
 
@@ -32,6 +32,7 @@ class OnnxForm:
     """
 
     runs = "onnxruntime with its optimisation off: every operator for itself, integers simulated in float"
+    mode: onnx_session.Mode = "as_written"
     """how the values that are compared come about, for reports"""
 
     def __init__(
@@ -227,22 +228,7 @@ class OnnxForm:
             ) from error
 
     def _session(self, model: onnx_files.Model) -> Any:
-        import onnxruntime
-
-        options = self._options()
-        options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
-        options.log_severity_level = 4
-        for library in self._libraries:
-            options.register_custom_ops_library(library)
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-    def _options(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        # every tensor as the graph has it
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return options
+        return onnx_session.start(model.SerializeToString(), self._threads, self.mode, self._libraries, severity=4)
 
     def _fixed_batch(self, model: onnx_files.Model) -> int:
         """How many samples the model takes at once; 0 for any number."""

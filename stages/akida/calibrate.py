@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from stages import onnx_files
+from stages import onnx_files, onnx_session
 from stages.akida import integer
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 
@@ -76,7 +76,6 @@ def activation_ranges(
     """
     import numpy as np
     import onnx
-    import onnxruntime
     from onnxruntime_extensions import get_library_path
 
     name = onnx_files.only_input(lowered, "the lowered model").name
@@ -85,11 +84,7 @@ def activation_ranges(
     del watched.graph.output[:]
     tensors = [output for node in lowered.graph.node for output in node.output if output]
     watched.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in tensors)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.register_custom_ops_library(get_library_path())
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session.start(watched.SerializeToString(), threads, "as_written", [get_library_path()])
 
     ranges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     done = 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages import onnx_files
+from stages import onnx_files, onnx_session
 from stages.base import StageError, progress
 from stages.foreign import foreign
 
@@ -108,7 +108,6 @@ class _Watched:
 
     def __init__(self, model: onnx_files.Model, threads: int) -> None:
         import onnx
-        import onnxruntime
 
         self._input = onnx_files.only_input(model, "the prepared model")
         self.zeros: dict[str, Any] = {}
@@ -120,16 +119,8 @@ class _Watched:
         self._names = [name for name in dict.fromkeys(named) if name and name not in weights]
         del watched.graph.output[:]
         watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._names if name != self._input.name)
-        options = onnxruntime.SessionOptions()
-        # as many threads as the machine has would change sums
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        # so that every activation is seen as the graph names it
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 3
         with foreign("onnxruntime cannot load the prepared model", "try simplify.tool: onnxslim, or another opset"):
-            self._session = onnxruntime.InferenceSession(
-                watched.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnx_session.start(watched.SerializeToString(), threads, "as_written")
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def affordable(self, samples: NDArray[Any]) -> int:

@@ -23,7 +23,7 @@ def predictor(emitted: Path, threads: int) -> Callable[[NDArray[Any]], NDArray[n
     from stages.dataset import read_contract
 
     contract = read_contract(emitted)
-    session = onnx_files.Session(emitted / ARTIFACT, threads, "the emitted model")
+    session = onnx_files.Session(emitted / ARTIFACT, threads, "the emitted model", "as_shipped")
 
     def predict(stored: NDArray[Any]) -> NDArray[np.float32]:
         return session.run(contract.normalise(stored), len(stored))

@@ -18,7 +18,7 @@ def load(emitted: Path, means: Means) -> ServedModel:
     """The model of the emitted folder in onnxruntime; StageError if the folder is damaged."""
     from stages.dataset import read_contract
 
-    session = onnx_files.Session(emitted / ARTIFACT, means.threads, "the emitted model")
+    session = onnx_files.Session(emitted / ARTIFACT, means.threads, "the emitted model", "as_shipped")
 
     def predict(samples: NDArray[Any]) -> NDArray[np.float32]:
         return session.run(samples, len(samples))

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from stages import onnx_session
 from stages.wasm.compiler.build import build_native
 from stages.wasm.compiler.compile import Options, Sources, generate
 from tests.stages.wasm.compiler.modules import Module, load
@@ -42,11 +42,8 @@ def model(nodes: Sequence[Any], shape: Sequence[int], constants: dict[str, Array
 
 
 def expected(made: Any, x: Array) -> Array:
-    """What onnxruntime gives, in one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    result: Array = session.run(None, {"x": x})[0]
+    """What the graph means, by onnxruntime in one thread."""
+    result: Array = onnx_session.start(made.SerializeToString(), 1).run(None, {"x": x})[0]
     return result
 
 

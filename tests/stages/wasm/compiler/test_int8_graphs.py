@@ -1,5 +1,5 @@
 # environment: wasm
-"""QDQ models of onnxruntime's quantizer through the whole compiler, against onnxruntime's own integer kernels."""
+"""QDQ models of onnxruntime's quantizer through the whole compiler, against what they mean on every processor."""
 
 from __future__ import annotations
 
