@@ -30,8 +30,6 @@ class Resolver:
         self.recipes = Recipes(root)
         self.problems = self.recipes.problems
         self.stages: dict[str, PlannedStage] = {}
-        self.alone: dict[str, PlannedStage] = {}
-        """those, and the ones in which nothing is wrong although something is in a stage they read"""
         self.planned: dict[str, PlannedRecipe] = {}
         self._resolved: dict[tuple[str, str | None, str], str | None] = {}
 
@@ -162,6 +160,8 @@ class Resolver:
             return None
         files = check_files(self.root, params, layers, self.problems)
         known = {wanted: id for wanted, id in inputs.items() if id}
+        if len(known) < len(inputs):
+            return None
         planned = PlannedStage(
             recipe.name,
             target,
@@ -175,9 +175,6 @@ class Resolver:
             stage,
             recipe.isolated,
         )
-        self.alone[planned.id] = planned
-        if len(known) < len(inputs):
-            return None
         self.stages[planned.id] = planned
         return planned.id
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from pipeline.results import write_summary
 from pipeline.shell import ShellRunner
 from pipeline.sound_plan import make_sound_plan
 from pipeline.stage_process import LOGS, read_timings, run_stage
+from pipeline.stage_sections import Sections, sections
 from pipeline.workers import Workers
 
 Stamp = tuple[tuple[str, int, int, int, int], ...]
@@ -52,9 +52,12 @@ class PlanRunner:
         """by their names in dvc.yaml; those of an edited recipe with the values they are run with"""
         self._stamp = stamp
         self._stamps: dict[str, Stamp] = {}
-        """recipes, and the guard -> what the stamp was when they were looked at last"""
-        self._edited: dict[str, Resolver] = {}
-        """recipes that may have been edited since the run began -> what they say now"""
+        """steps -> what the stamp was when they were settled last"""
+        self._written: set[Stamp] = set()
+        self._said: dict[str, Sections | None] = {}
+        """stages, by id -> what the files say of them, as the values that they are run with were made from it"""
+        self._edited: dict[str, tuple[Stamp, Resolver]] = {}
+        """recipes that were edited since the run began -> what they say now"""
         self._unrecorded: set[str] = set()
 
     def __enter__(self) -> PlanRunner:
@@ -70,6 +73,8 @@ class PlanRunner:
         if stage is None:
             return self._shells.task(step)
         self._left[step.name] = _sharing(stage)
+        if stage.id not in self._said:
+            self._keep_said(stage, self._stamp)
         resources = stage.params["resources"]
         need = Need(resources["cpu"], resources["memory"] or 0.0, resources["gpu"])
         return Task(stage.id, need, read_timings(self.root, stage).get("seconds"))
@@ -99,47 +104,59 @@ class PlanRunner:
         return self._planned.get(step.name)
 
     def settle(self, step: Step) -> bool:
-        """Plan the step's own recipe again if a recipe was edited: a stage runs with what DVC has just noted.
+        """Read again what the recipes say of the stage if one was edited: it runs with what DVC has just noted.
 
         What was edited elsewhere is none of the step's business. Raises RecastError if the recipe no longer has the
         stage, or something is wrong with it, or dvc.yaml must be another for it.
         """
-        stage = self._stage(step)
-        recipe = stage.recipe if stage else step.name
         stamp = sources_stamp(self.root)
-        if stamp != self._stamps.get(recipe, self._stamp):
-            self._stamps[recipe] = self._quiet(stamp)
-            if stage:
-                self._edited[recipe] = Resolver(self.root)
-                self._edited[recipe].add([recipe])
+        if stamp != self._stamps.get(step.name, self._stamp):
+            self._stamps[step.name] = self._quiet(stamp)
             return False
-        if stage and recipe in self._edited:
-            self._planned[step.name] = self._as_edited(stage, self._edited[recipe])
+        stage = self._stage(step)
+        if stage and stamp != self._stamp:
+            self._planned[step.name] = self._as_edited(stage, stamp)
+            # or what was just read may be newer than what DVC has noted
+            return sources_stamp(self.root) == stamp
         return True
 
     def _quiet(self, stamp: Stamp) -> Stamp:
         """The stamp once an editor has written all of it: some empty a file first, or take it away."""
-        deadline = time.monotonic() + _WRITTEN_WITHIN
-        while time.monotonic() < deadline:
-            time.sleep(_QUIET)
-            if stamp == (stamp := sources_stamp(self.root)):
-                break
+        if stamp not in self._written:
+            deadline = time.monotonic() + _WRITTEN_WITHIN
+            while time.monotonic() < deadline:
+                time.sleep(_QUIET)
+                if stamp == (stamp := sources_stamp(self.root)):
+                    break
+            self._written.add(stamp)
         return stamp
 
-    def _as_edited(self, stage: PlannedStage, edited: Resolver) -> PlannedStage:
+    def _as_edited(self, stage: PlannedStage, stamp: Stamp) -> PlannedStage:
         """The stage with the values that its recipe gives it now."""
-        now = edited.alone.get(stage.id)
+        said = self._said.get(stage.id)
+        if said is not None and sections(self.root, stage) == said:
+            return stage
+        if self._edited.get(stage.recipe, (None,))[0] != stamp:
+            self._edited[stage.recipe] = stamp, Resolver(self.root)
+            self._edited[stage.recipe][1].add([stage.recipe])
+        _, edited = self._edited[stage.recipe]
+        now = edited.stages.get(stage.id)
         if now is None:
             if edited.problems:
                 raise RecipeError(edited.problems)
             raise RecastError(f"recipe '{stage.recipe}' was edited while it ran: it no longer has '{stage.id}'", _AGAIN)
-        # of a stage before it that is broken now, the result is there already
-        now = replace(now, inputs={**stage.inputs, **now.inputs})
-        plan = Plan({**self.plan.stages, **edited.alone}, {})
-        if dvcfile.stage_entry(plan, now) != dvcfile.stage_entry(self.plan, stage):
+        plan = Plan({**self.plan.stages, **edited.stages}, {})
+        if dvcfile.stage_entry(plan, now) != dvcfile.stage_entry(self.plan, self.plan.stages[stage.id]):
             message = f"recipe '{stage.recipe}' was edited while it ran: dvc.yaml no longer matches '{stage.id}'"
             raise RecastError(message, _AGAIN)
+        self._keep_said(stage, stamp)
         return now
+
+    def _keep_said(self, stage: PlannedStage, stamp: Stamp) -> None:
+        """Note what the files say of a stage whose values were made from files of this stamp, if they still have it."""
+        said = sections(self.root, stage)
+        if sources_stamp(self.root) == stamp:
+            self._said[stage.id] = said
 
     def records(self, step: Step) -> bool:
         """Not the guard, if dvc.yaml no longer matches a recipe that was edited since this run has written it."""

@@ -167,6 +167,7 @@ USED: dict[str, str] = {
     "repo.stage_cache.cache_dir": "str",
     "repo.stage_cache.restore": "(stage, run_cache=True, pull=False, dry=False)",
     "repo.stage_cache.save": "(stage)",
+    "repo.state": "State",
     "repo.tmp_dir": "str",
     "stage.addressing": "str",
     "stage.always_changed": "bool",
