@@ -42,6 +42,7 @@ from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
 from dvc.stage.run import _make_cmd as shell_command
 from dvc.stage.run import get_executable, prepare_kwargs
 from dvc.stage.serialize import to_lockfile, to_single_stage_lockfile
+from dvc_data.hashfile.build import build
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.state import StateNoop
@@ -634,8 +635,14 @@ class Repository:
                     for out in step.stage.outs:
                         list(self._damaged(out))
                     self._tell(step.stage, self._checks.take(), "the remote")
-                with contextlib.suppress(CheckoutError):
+                try:
                     self._repo.checkout(names, allow_missing=True)
+                except CheckoutError:
+                    pass
+                except KeyboardInterrupt:
+                    for step in wanted:
+                        self.clear(step)  # what is half-written
+                    raise
 
     def _fetch(self, names: Sequence[str]) -> None:
         try:
@@ -873,6 +880,17 @@ def settings(root: Path) -> Settings:
             shared=config["cache"].get("shared") or "",
             cache=Path(repo.cache.local.path),
         )
+
+
+def believed_hash(root: Path, path: str) -> str | None:
+    """What DVC takes a file or folder for, by what it remembers of modification times; None if it is not there."""
+    with _opened(root) as repo:
+        try:
+            odb = repo.cache.local
+            _, _, obj = build(odb, str(root / path), repo.fs, "md5", ignore=repo.dvcignore, dry_run=True)
+        except FileNotFoundError:
+            return None
+        return str(obj.hash_info.value)
 
 
 def working_links(root: Path, types: Iterable[str]) -> list[str]:

@@ -329,7 +329,7 @@ class Executor:
             if self.options.force:
                 return None
             with self.interrupts.at_once():
-                changed = self.repository.is_changed(step)
+                changed = self._is_changed(step)
             if not changed:
                 return State.UP_TO_DATE
             self.repository.clear(step)
@@ -340,6 +340,15 @@ class Executor:
             self._fail(step.name, error, 0.0)
             return State.FAILED
         return None
+
+    def _is_changed(self, step: Step) -> bool:
+        while True:
+            try:
+                return self.repository.is_changed(step)
+            except RecastError:
+                if self.runner.settle(step):
+                    raise
+                # an editor was just writing a recipe
 
     def _restore(self, step: Step) -> bool:
         try:

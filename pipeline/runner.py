@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -14,17 +13,15 @@ from pipeline.dvc_repository import Step
 from pipeline.errors import Interrupted, RecastError, RecipeError
 from pipeline.events import Changed, Message, Progress, Show, State
 from pipeline.executor import Task
-from pipeline.layout import DEFAULTS, GUARD, RECIPES
+from pipeline.layout import GUARD
 from pipeline.plan import Plan, PlannedStage
 from pipeline.resolve import Resolver
 from pipeline.results import write_summary
 from pipeline.shell import ShellRunner
 from pipeline.sound_plan import make_sound_plan
 from pipeline.stage_process import LOGS, read_timings, run_stage
-from pipeline.stage_sections import Sections, sections
+from pipeline.stage_sections import Sections, Stamp, sections, sources_stamp
 from pipeline.workers import Workers
-
-Stamp = tuple[tuple[str, int, int, int, int], ...]
 
 _AGAIN = "run the command again: what finished is kept"
 # seconds without a change after which a file is taken to be written, and for how long that is waited for
@@ -236,13 +233,3 @@ class PlanRunner:
 
 def _sharing(stage: PlannedStage) -> tuple[str, int]:
     return stage.environment, stage.params["resources"]["cpu"]
-
-
-def sources_stamp(root: Path) -> Stamp:
-    """Changes when a recipe, a target or the defaults are edited; to be taken before a plan is made from them."""
-    found = []
-    for path in sorted([root / DEFAULTS, *(root / RECIPES).rglob("*.yaml")]):
-        with contextlib.suppress(FileNotFoundError):  # an editor's own file, just taken away
-            stat = path.stat()
-            found.append((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    return tuple(found)

@@ -5,6 +5,7 @@ Recipes are checked and resolved in `recipe` and `resolve`, where a mistake anyw
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,17 @@ from pipeline.layout import DEFAULTS, RECIPES, TARGETS
 from pipeline.plan import PlannedStage
 
 Sections = Mapping[tuple[str, str], Any]
+Stamp = tuple[tuple[str, int, int, int, int], ...]
+
+
+def sources_stamp(root: Path) -> Stamp:
+    """Changes when a recipe, a target or the defaults are edited; to be taken before a plan is made from them."""
+    found = []
+    for path in sorted([root / DEFAULTS, *(root / RECIPES).rglob("*.yaml")]):
+        with contextlib.suppress(FileNotFoundError):  # an editor's own file, just taken away
+            stat = path.stat()
+            found.append((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return tuple(found)
 
 
 def sections(root: Path, stage: PlannedStage) -> Sections | None:

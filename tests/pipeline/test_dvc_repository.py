@@ -75,6 +75,10 @@ IMPORTED: dict[str, str] = {
     "dvc.utils.serialize:parse_yaml": "(text, path, typ='safe')",
     "dvc_data.callbacks": "module",
     "dvc_data.fsutils:_localfs_info": "(path)",
+    "dvc_data.hashfile.build:build": (
+        "(odb, path, fs, name, upload=False, dry_run=False, ignore=None, "
+        "callback=<fsspec.callbacks.NoOpCallback object>, checksum_jobs=None, **kwargs)"
+    ),
     "dvc_data.hashfile.db.local:LocalHashFileDB": "class(HashFileDB)",
     "dvc_data.hashfile.hash:file_md5": (
         "(fname, fs=<dvc_objects.fs.local.LocalFileSystem object>, callback=None, name='md5', size=None)"

@@ -16,8 +16,9 @@ from pipeline.dvc_repository import Repository
 from pipeline.events import Event, Message, Show, State
 from pipeline.executor import Executor, Interrupts, Options, Result
 from pipeline.plan import PlannedStage, make_plan
-from pipeline.runner import PlanRunner, sources_stamp
+from pipeline.runner import PlanRunner
 from pipeline.running import sync
+from pipeline.stage_sections import sources_stamp
 from tests.pipeline.conftest import ROOT, parsed_lock
 
 OTHER = "extends: base\nstages:\n  train: {lr: 0.5}\n"

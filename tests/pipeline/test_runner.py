@@ -11,7 +11,8 @@ import pytest
 from pipeline import dvcfile, runner
 from pipeline.errors import RecastError, RecipeError
 from pipeline.plan import make_plan
-from pipeline.runner import PlanRunner, sources_stamp
+from pipeline.runner import PlanRunner
+from pipeline.stage_sections import sources_stamp
 
 TRAIN, EXPORT, GUARD, SUMMARY = (SimpleNamespace(name=name) for name in ("base-train", "base-export", "guard", "base"))
 OTHER = "extends: base\nstages:\n  train: {lr: 0.5}\n"
