@@ -298,6 +298,8 @@ def _stage(options: argparse.Namespace) -> Exit:
     from pipeline.results import write_summary
     from pipeline.sound_plan import make_sound_plan, warning
     from pipeline.stage_process import run_stage, sweep
+    from pipeline.stage_reads import StageReads
+    from pipeline.stage_sections import sources_stamp
 
     root = _enter_root()
     if options.recipe == GUARD:
@@ -307,14 +309,19 @@ def _stage(options: argparse.Namespace) -> Exit:
         _warn(warning(plan))
         dvcfile.pass_guard(root, plan)
         return Exit.DONE
+    seen = sources_stamp(root)
     plan = make_plan(root, [options.recipe])
     if options.stage is None:
         dvcfile.refuse_stale_entry(root, options.recipe, dvcfile.recipe_entry(plan, options.recipe))
         print(f"{options.recipe}: results in {write_summary(root, plan, options.recipe).relative_to(root).as_posix()}")
         return Exit.DONE
     stage = plan.find(options.recipe, options.stage)
+    reads = StageReads(root, plan, stage)
+    if sources_stamp(root) != seen:
+        raise RecastError("the recipes were edited just now", "run the command again")
     dvcfile.refuse_stale_entry(root, stage.dvc_name, dvcfile.stage_entry(plan, stage))
     threading.Thread(target=_end_with, args=(_caller(),), daemon=True).start()
+    reads.refuse_damaged()
     environment = environments.ensure(root, stage.environment, _say)
     with make_display(sys.stdout, json=False) as display:
 
@@ -325,6 +332,7 @@ def _stage(options: argparse.Namespace) -> Exit:
             display.show(Changed(stage.id, State.RUNNING, log=path))
 
         seconds = run_stage(root, plan, stage, environment, live, on_log=on_log)
+        reads.refuse_edited()
         display.show(Changed(stage.id, State.DONE, seconds=seconds))
     return Exit.DONE
 

@@ -42,11 +42,15 @@ from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
 from dvc.stage.run import _make_cmd as shell_command
 from dvc.stage.run import get_executable, prepare_kwargs
 from dvc.stage.serialize import to_lockfile, to_single_stage_lockfile
+from dvc_data.hashfile.build import build
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
+from dvc_data.hashfile.state import StateNoop
+from dvc_data.hashfile.transfer import transfer
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.errors import ObjectFormatError
 
+from pipeline.checked_cache import Checks, Damage
 from pipeline.errors import RecastError
 from pipeline.lockfile import read_lock, write_lock
 from pipeline.up_to_date import Evidence
@@ -97,6 +101,8 @@ class Compared:
     then: Content | None
     now: Content | None
     in_cache: bool = True
+    damaged: tuple[str, ...] = ()
+    """what of it is damaged in DVC's cache"""
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ class Result:
 
     outs: Mapping[str, Content]
     complete: bool
+    damaged: tuple[str, ...] = ()
 
 
 class Repository:
@@ -144,6 +151,8 @@ class Repository:
         _quieten(say)
         with _readable_errors():
             self._repo = Repo(str(root))
+        self._checks = Checks(root)
+        self._checks.attach(self._repo)
         # what DVC's own calls would claim, `claim` has claimed before
         dvc.rwlock.rwlock = lambda *_: contextlib.nullcontext()
         self._repo.lock._friendly = False  # who is waited for is said by `locked`
@@ -257,14 +266,21 @@ class Repository:
         return found
 
     def is_changed(self, step: Step) -> bool:
-        """Whether DVC would run the stage or restore it, given that what it reads is in its final state."""
+        """Whether DVC would run the stage or restore it, given that what it reads is in its final state.
+
+        What is damaged in the cache counts as missing, if it could not be put right.
+        """
         with _readable_errors(), _parsed_once():
-            return bool(step.stage.changed())
+            changed = bool(step.stage.changed())
+            if self._checks.found and self._put_right(step.stage):
+                changed = bool(step.stage.changed())
+            self._checks.take()
+        return changed
 
     def stale(self, steps: Sequence[Step]) -> dict[str, bool]:
-        """For each step whether it, or one that it reads, directly or not, has changed. Writes nothing.
+        """For each step whether it, or one that it reads, directly or not, has changed.
 
-        Claims nothing either: a step that another process runs just now is stale.
+        Claims nothing: a step that another process runs just now is stale.
         """
         found: dict[str, bool] = {}
         for step in steps:
@@ -334,14 +350,18 @@ class Repository:
         if path not in hashed:
             hashed[path] = self._content(item)
         then = Content(item.hash_info.value, None, item.meta) if item.hash_info else None
-        in_cache = not (item.use_cache and item.hash_info and item.changed_cache())
-        return Compared(path, then, hashed[path], in_cache)
+        cached = item.use_cache and item.hash_info
+        damaged = tuple(self._damaged(item)) if cached else ()
+        return Compared(path, then, hashed[path], not cached or not item.changed_cache(), damaged)
 
     def _content(self, item: Any) -> Content | None:
         if not item.exists:
             return None
         odb = item.local_cache
-        _, meta, obj = item._build(odb, item.fs_path, item.fs, item.hash_name, ignore=item.dvcignore, dry_run=True)
+        try:
+            _, meta, obj = item._build(odb, item.fs_path, item.fs, item.hash_name, ignore=item.dvcignore, dry_run=True)
+        except FileNotFoundError:
+            return None  # a link to what the cache has lost
         return Content(obj.hash_info.value, _listed(obj), meta)
 
     def recorded_files(self, content: Content) -> Mapping[str, str] | None:
@@ -381,7 +401,8 @@ class Repository:
                 return None
             found = cache._create_stage(entry, wdir=stage.wdir)
             outs = {self._shown(out.fs_path): Content(out.hash_info.value, None, out.meta) for out in found.outs}
-            return Result(outs, found.outs_cached())
+            damaged = tuple(name for out in found.outs for name in self._damaged(out))
+            return Result(outs, found.outs_cached(), damaged)
 
     # -- doing it, in DVC's order
 
@@ -405,19 +426,39 @@ class Repository:
         """Check the result out if the cache, or with `pull` the remote, has one for what the stage reads now."""
         stage = step.stage
         with _readable_errors(), _parsed_once():
-            try:
-                if pull:
-                    self._fetch_run_cache(stage)
-                self._repo.stage_cache.restore(stage, pull=pull)
-            except TypeError:
-                # a run that is killed while it saves a result may leave an empty folder for it, whose newest entry
-                # DVC takes to be None; by now the stage has the hashes that name the folder
-                self._run_cache_folder(_get_stage_hash(stage)).rmdir()
-                return False
-            except RunCacheNotFoundError:
-                return False
-            stage.save_deps()
+            # what comes from it is used: it is hashed in any case
+            with self._checks.afresh():
+                restored = self._restored(stage, pull)
+                if found := self._checks.take():
+                    self._tell(stage, found)
+                    if not restored and not pull and self._has_remote():
+                        self._say("looking for an intact copy in the remote")
+                        restored = self._restored(stage, pull=True)
+                        self._tell(stage, self._checks.take(), "the remote")
+            if restored:
+                stage.save_deps()
+        return restored
+
+    def _restored(self, stage: Any, pull: bool) -> bool:
+        try:
+            if pull:
+                self._fetch_run_cache(stage)
+            self._repo.stage_cache.restore(stage, pull=pull)
+        except RunCacheNotFoundError:
+            if pull:
+                self._tell_unfetched(stage)
+            return False
         return True
+
+    def _tell_unfetched(self, stage: Any) -> None:
+        """Say which lists of folders' files the remote has and DVC did not take: it says nothing of damaged ones."""
+        cache = self._repo.stage_cache
+        entry = cache._load(stage) if _can_hash(stage) else None
+        for out in cache._create_stage(entry, wdir=stage.wdir).outs if entry else ():
+            oid = out.hash_info.value
+            there = self._repo.cloud.get_remote_odb(None, "run --pull")
+            if out.hash_info.isdir and not out.cache.exists(oid) and there.exists(oid):
+                self._say(f"the list of files in {self._shown(out.fs_path)} is damaged in the remote")
 
     def save_deps(self, step: Step) -> None:
         """Note the hashes of what the stage is about to read. Raises RecastError if something is missing."""
@@ -436,6 +477,7 @@ class Repository:
             if not any(not out.use_cache for out in stage.outs if not (out.is_metric or out.is_plot)):
                 self._repo.stage_cache.save(stage)
             stage.commit()
+            self._tell(stage, self._checks.take())  # what was in the place of what has just been made
         self._pending[step.name] = stage
         if step.makes_lock_entry_only:
             self.write_locks()
@@ -475,6 +517,102 @@ class Repository:
         self._last_written = time.monotonic()
         self._write_seconds = self._last_written - started
 
+    # -- what is damaged
+
+    def set_damaged_aside(self) -> None:
+        """From here on move what is damaged in the cache out of it, and put it right where that can be done."""
+        self._checks.sets_aside = True
+
+    def _damaged(self, out: Any) -> Iterator[str]:
+        """What of a recorded output is damaged in the cache, as users know it."""
+        if not (out.use_cache and out.hash_info):
+            return
+        path, whole = self._shown(out.fs_path), out.hash_info.value
+        if self._is_damaged(out, whole):
+            yield f"the list of files in {path}" if out.hash_info.isdir else path
+        elif out.hash_info.isdir and (tree := out.get_obj()):
+            yield from (f"{path}/{'/'.join(key)}" for key, _, hash in tree if self._is_damaged(out, hash.value))
+
+    def _is_damaged(self, out: Any, oid: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return not self._checks.is_sound(out.cache.oid_to_path(oid), oid, out.cache.hash_name)
+        return False
+
+    def _tell(self, stage: Any, found: Iterable[Damage], where: str = "DVC's cache") -> None:
+        """Say what was found damaged, where it was and where it is now."""
+        names = {name: path for out in stage.outs for name, path in self._parts(out)}
+        for damage in found:
+            what = "an entry of the run-cache" if damage.name.startswith("runs/") else "an earlier result"
+            aside = f"; set aside as {damage.aside}" if damage.aside else ""
+            self._say(f"{names.get(damage.name, what)} is damaged in {where}{aside}")
+
+    def _parts(self, out: Any) -> Iterator[tuple[str, str]]:
+        if out.use_cache and out.hash_info:
+            path = self._shown(out.fs_path)
+            yield out.hash_info.value, f"the list of files in {path}" if out.hash_info.isdir else path
+            if out.hash_info.isdir and (tree := out.get_obj()):
+                yield from ((hash.value, f"{path}/{'/'.join(key)}") for key, _, hash in tree)
+
+    def _put_right(self, stage: Any) -> bool:
+        """Set aside what is damaged of a stage's recorded result, and look for it elsewhere; whether all is right."""
+        if not self._checks.sets_aside:
+            self._checks.take()
+            return False
+        for out in stage.outs:
+            list(self._damaged(out))
+        self._tell(stage, self._checks.take())
+        if all(self._put_back(out) for out in stage.outs):
+            self._say(f"put back into DVC's cache from what lies in {self._listed(stage)}, which is intact")
+            return True
+        if self._has_remote():
+            self._say(f"fetching {self._listed(stage)} from the remote")
+            try:
+                for objects in stage.get_used_objs().values():
+                    self._repo.cloud.pull(objects)
+            except Exception as error:  # every file system has errors of its own
+                self._say(f"the remote cannot be asked: {error}")
+            for out in stage.outs:
+                list(self._damaged(out))
+            self._tell(stage, self._checks.take(), "the remote")
+            if stage.outs_cached():
+                return True
+        if stage.cmd:
+            self._say(f"no intact copy of {self._listed(stage)} was found: it is made again")
+        else:
+            self._say(
+                f"no intact copy of {self._listed(stage)} was found, and no stage makes it: put the file there again"
+            )
+        return False
+
+    def _listed(self, stage: Any) -> str:
+        return ", ".join(self._shown(out.fs_path) for out in stage.outs)
+
+    def _put_back(self, out: Any) -> bool:
+        """Whether the cache holds the recorded output, from what lies in the workspace if need be."""
+        if not out.use_cache or not out.changed_cache():
+            return True
+        if not out.hash_info or not out.exists:
+            return False
+        cache = out.cache
+        # what DVC remembers of its files it may have from a damaged object
+        known, cache.state = cache.state, StateNoop()
+        try:
+            staging, _, obj = out._build(cache, out.fs_path, out.fs, out.hash_name, ignore=out.dvcignore)
+            if obj.hash_info != out.hash_info:
+                return False
+            transfer(staging, cache, {obj.hash_info}, shallow=False)
+        except FileNotFoundError:
+            return False  # a link to what was set aside
+        finally:
+            cache.state = known
+        return not out.changed_cache()
+
+    def _has_remote(self) -> bool:
+        with contextlib.suppress(NoRemoteError):
+            self._repo.cloud.get_remote(None, "run")
+            return True
+        return False
+
     # -- the remote
 
     def pull(self, steps: Sequence[Step]) -> None:
@@ -491,13 +629,39 @@ class Repository:
                 holds[step.name] = all(holds[name] for name in step.reads) and not step.stage.changed(True, upstream)
                 if holds[step.name] and step.stage.changed_outs():
                     wanted.append(step)
+                self._tell(step.stage, self._checks.take())
         if wanted:
             self._say(f"fetching the results of {len(wanted)} stage{'s' if len(wanted) > 1 else ''} from the remote")
             from dvc.exceptions import CheckoutError, DownloadError
 
-            # what the remote lacks is looked for in its run-cache, and run if it is not there either
-            with _readable_errors(), contextlib.suppress(CheckoutError, DownloadError):
-                self._repo.pull([step.name for step in wanted], allow_missing=True)
+            names = [step.name for step in wanted]
+            with _readable_errors():
+                # what the remote lacks is looked for in its run-cache, and run if it is not there either
+                with contextlib.suppress(DownloadError):
+                    self._fetch(names)
+                for step in wanted:
+                    for out in step.stage.outs:
+                        list(self._damaged(out))
+                    self._tell(step.stage, self._checks.take(), "the remote")
+                try:
+                    self._repo.checkout(names, allow_missing=True)
+                except CheckoutError:
+                    pass
+                except KeyboardInterrupt:
+                    for step in wanted:
+                        self.clear(step)  # what is half-written
+                    raise
+
+    def _fetch(self, names: Sequence[str]) -> None:
+        try:
+            self._repo.fetch(names)
+        except ObjectFormatError:
+            # the remote's list of some folder's files is damaged, for which DVC fetches nothing at all
+            if len(names) > 1:
+                for name in names:
+                    self._fetch([name])
+            else:
+                self._say(f"a list of files of '{names[0]}' is damaged in the remote")
 
     def _run_cache_folder(self, key: str) -> Path:
         return Path(self._repo.stage_cache.cache_dir) / key[:2] / key
@@ -528,6 +692,7 @@ class Repository:
         """Let go of DVC's databases."""
         dvc.rwlock.rwlock = _rwlock
         self._repo.close()
+        self._checks.close()
 
 
 def _cached_files(out: Any) -> Iterator[str]:
@@ -723,6 +888,17 @@ def settings(root: Path) -> Settings:
             shared=config["cache"].get("shared") or "",
             cache=Path(repo.cache.local.path),
         )
+
+
+def believed_hash(root: Path, path: str) -> str | None:
+    """What DVC takes a file or folder for, by what it remembers of modification times; None if it is not there."""
+    with _opened(root) as repo:
+        try:
+            odb = repo.cache.local
+            _, _, obj = build(odb, str(root / path), repo.fs, "md5", ignore=repo.dvcignore, dry_run=True)
+        except FileNotFoundError:
+            return None
+        return str(obj.hash_info.value)
 
 
 def working_links(root: Path, types: Iterable[str]) -> list[str]:

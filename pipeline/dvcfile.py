@@ -167,6 +167,11 @@ def pass_guard(root: Path, plan: Plan) -> None:
     """Do the guard stage: RecastError unless dvc.yaml matches the plan of all recipes."""
     if not is_current(root, plan):
         raise RecastError("dvc.yaml no longer matches the recipes", f"{sync_remedy(plan)} and then this command again")
+    write_pass(root)
+
+
+def write_pass(root: Path) -> None:
+    """Write what the guard leaves for the stages that wait for it."""
     path = root / GUARD_PASS
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(GUARD_TEXT, encoding="utf-8")

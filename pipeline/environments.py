@@ -8,6 +8,7 @@ it at once.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import os
 import re
@@ -32,6 +33,7 @@ DEVICES = ("cpu", "cuda", "mps")
 # `# python: 3.11`, `# size: 1.2 GB` and `# preload: torch onnx` in the head of a pin file
 _HEADER = re.compile(r"^#\s*(python|size|preload):\s*(.+?)\s*$", re.MULTILINE)
 _PRELOAD = re.compile(r"^#\s*preload:.*\n", re.MULTILINE)
+_POLL_SECONDS = 0.2
 _OWN = ("recast", "dev")  # pins of .venv itself, no stage runs there
 
 
@@ -111,10 +113,17 @@ def _on_the_terminal(command: list[str], variables: Mapping[str, str]) -> int:
     return subprocess.run(command, stdin=subprocess.DEVNULL, env=variables).returncode
 
 
-def ensure(root: Path, name: str, say: Callable[[str], None], run: Run = _on_the_terminal) -> Environment:
+def ensure(
+    root: Path,
+    name: str,
+    say: Callable[[str], None],
+    run: Run = _on_the_terminal,
+    waits: Callable[[], None] = lambda: None,
+) -> Environment:
     """The environment of that name, built now, with uv called by `run`, if it is not there yet.
 
-    Raises RecastError if it cannot be built.
+    `waits` is called again and again while another process builds it, and may raise to give up. Raises RecastError if
+    it cannot be built.
     """
     environment = find(root, name)
     if environment.is_built:
@@ -125,12 +134,15 @@ def ensure(root: Path, name: str, say: Callable[[str], None], run: Run = _on_the
         lock.acquire(timeout=0)
     except Timeout:
         say(f"waiting for another run that builds the environment '{name}'")
-        lock.acquire()
+        while not lock.is_locked:
+            waits()
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=_POLL_SECONDS)
     try:
         if not environment.is_built:
             say(f"building the environment '{name}' ({environment.size}; once per change of {PINS}/{name}.txt)")
             started = time.monotonic()
-            _build(environment, run)
+            _build(environment, run, waits)
             say(f"built the environment '{name}' in {time.monotonic() - started:.0f} s")
     finally:
         lock.release()
@@ -141,7 +153,7 @@ def _lock_file(directory: Path) -> str:
     return f"{directory}.lock"
 
 
-def _build(environment: Environment, run: Run) -> None:
+def _build(environment: Environment, run: Run, waits: Callable[[], None]) -> None:
     for left_over in environment.directory.parent.glob(f"{environment.directory.name}.building-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     # a name of its own: an orphaned uv of a killed run must not write into this one
@@ -157,6 +169,7 @@ def _build(environment: Environment, run: Run) -> None:
             f"the environment '{environment.name}' needs Python {environment.python_version}: {made.stderr.strip()}",
             f"install it, for example with 'uv python install {environment.python_version}'",
         )
+    waits()
     install = [uv, "pip", "install", "--no-config", "--python", str(building / "bin" / "python")]
     # bytecode now, so that no stage pays for it and nothing is written there later
     install += ["--compile-bytecode", "--requirements", str(environment.pins), *options.arguments]

@@ -22,6 +22,7 @@ from pipeline.budget import Budget, Machine, Need, remaining_path
 from pipeline.dvc_repository import Repository, Step
 from pipeline.errors import Exit, RecastError, StageFailed
 from pipeline.events import Changed, Ended, Event, Message, Planned, Show, State
+from pipeline.layout import GUARD
 from pipeline.plan import reachable
 from pipeline.up_to_date import Evidence
 
@@ -54,7 +55,13 @@ class Runner(Protocol):
         """What the step is called and needs."""
 
     def settle(self, step: Step) -> bool:
-        """Whether what the step will be run with is still what it was when its inputs were hashed."""
+        """Whether what the step will be run with is still what it was at the last call for it, or when the run began.
+
+        Raises RecastError if the step cannot be run as it is now.
+        """
+
+    def records(self, step: Step) -> bool:
+        """Whether what the step has just left may be recorded; asked once it has ended well."""
 
     def run(self, step: Step, gpus: Sequence[str], show: Show) -> float | None:
         """Run it to its end, saying that it runs; the seconds it took, or None if all of the time counts.
@@ -179,27 +186,29 @@ class Executor:
         started = time.monotonic()
         evidence, interrupted = None, False
         with self.repository.locked():
+            self.repository.set_damaged_aside()
             while True:
-                steps = self.repository.steps(targets)
-                self._prepare(steps)
-                if self.options.pull:
-                    self.repository.require_remote()
-                if not self.options.force:
-                    stale = self.repository.stale(steps)
-                    self.current.update(name for name, is_stale in stale.items() if not is_stale)
+                with self.interrupts.at_once():
+                    steps = self.repository.steps(targets)
+                    self._prepare(steps)
+                    if self.options.pull:
+                        self.repository.require_remote()
+                    if sources:
+                        before = sources.sources()
+                        self.repository.add_evidence(before, steps)
+                    if not self.options.force:
+                        stale = self.repository.stale(steps)
+                        self.current.update(name for name, is_stale in stale.items() if not is_stale)
                 if self.repository.claim([step for step in steps if step.name not in self.current]):
                     break
         try:
             self.show(Planned(tuple(self.tasks[step.name].title for step in steps)))
-            if sources:
-                with self.repository.locked():
-                    self.repository.add_evidence(sources, steps)
             if self.options.pull:
                 with self.repository.locked(), self.interrupts.at_once():
                     self.repository.pull(steps)
             self._go()
             if sources:
-                evidence = self._evidence(sources)
+                evidence = self._evidence(before)
         except KeyboardInterrupt:
             interrupted = True
             self._stop()
@@ -232,14 +241,14 @@ class Executor:
             return before
         with self.repository.locked():
             self.repository.write_locks()
-            after = before.sources()
-            self.repository.add_evidence(after, list(self.steps.values()))
-            changed = [name for name, step in self.steps.items() if self.repository.is_changed(step)]
-        if changed:
-            titles = ", ".join(self.tasks[name].title for name in changed)
+            with self.interrupts.at_once():
+                after = before.sources()
+                self.repository.add_evidence(after, list(self.steps.values()))
+                changed = [name for name, step in self.steps.items() if self.repository.is_changed(step)]
+        # the guard looks at every recipe, those that were not run included, and nobody has to run it
+        if titles := ", ".join(self.tasks[name].title for name in changed if name != GUARD):
             self.show(Message(f"edited while the run went on, so to be run again: {titles}"))
-            return None
-        return after
+        return None if changed else after
 
     def _prepare(self, steps: list[Step]) -> None:
         self.steps = {step.name: step for step in steps}
@@ -319,10 +328,12 @@ class Executor:
                 return State.DONE if done else State.UP_TO_DATE
             if self.options.force:
                 return None
-            if not self.repository.is_changed(step):
+            with self.interrupts.at_once():
+                changed = self._is_changed(step)
+            if not changed:
                 return State.UP_TO_DATE
             self.repository.clear(step)
-            if self.repository.restore(step, pull=self.options.pull):
+            if self._restore(step):
                 self.repository.finish(step)
                 return State.CACHED
         except RecastError as error:
@@ -330,9 +341,27 @@ class Executor:
             return State.FAILED
         return None
 
+    def _is_changed(self, step: Step) -> bool:
+        while True:
+            try:
+                return self.repository.is_changed(step)
+            except RecastError:
+                if self.runner.settle(step):
+                    raise
+                # an editor was just writing a recipe
+
+    def _restore(self, step: Step) -> bool:
+        try:
+            with self.interrupts.at_once():
+                return self.repository.restore(step, pull=self.options.pull)
+        except KeyboardInterrupt:
+            self.repository.clear(step)
+            raise
+
     def _start_what_fits(self) -> None:
         blocked: float | None = None
         for name in list(self.ready):
+            self.interrupts.check()
             need = self.tasks[name].need
             if self.budget.fits(need):
                 # a shorter one may pass the most urgent while that waits, if it does not make it wait longer
@@ -352,9 +381,8 @@ class Executor:
         try:
             with self.repository.locked():
                 self.repository.clear(step)
-                self.repository.save_deps(step)
-                while not self.runner.settle(step):
-                    self.repository.save_deps(step)
+                with self.interrupts.at_once():
+                    self._note(step)
         except RecastError as error:
             self._fail(name, error, 0.0)
             return
@@ -365,6 +393,19 @@ class Executor:
         gpus = self.budget.take(name, need)
         self.running[name] = time.monotonic() + self.seconds[name]
         threading.Thread(target=self._run, args=(step, gpus), name=f"run {name}", daemon=True).start()
+
+    def _note(self, step: Step) -> None:
+        """Note what the step is about to read, as it is while nobody edits what it is run with."""
+        self.runner.settle(step)
+        while True:
+            try:
+                self.repository.save_deps(step)
+            except RecastError:
+                if self.runner.settle(step):
+                    raise
+                continue  # an editor was just writing it
+            if self.runner.settle(step):
+                return
 
     def _run(self, step: Step, gpus: Sequence[str]) -> None:
         """In the step's own thread."""
@@ -387,10 +428,7 @@ class Executor:
         error = message.error
         try:
             with self.repository.locked():
-                if error is None:
-                    self.repository.finish(step)
-                else:
-                    self.repository.clear(step)  # what is half-written
+                self._keep(step, error)
                 self.repository.narrow(lambda: [self.steps[left] for left in self.left if left != name])
         except RecastError as raised:
             error = error or raised
@@ -405,6 +443,12 @@ class Executor:
             self.ready.insert(0, name)
         else:
             self._fail(name, error, message.seconds)
+
+    def _keep(self, step: Step, error: Exception | None) -> None:
+        if error is not None:
+            self.repository.clear(step)  # what is half-written
+        elif self.runner.records(step):
+            self.repository.finish(step)
 
     # -- ends
 
@@ -457,10 +501,7 @@ class Executor:
                 del self.running[name]
                 try:
                     with self.repository.locked():
-                        if message.error is None:
-                            self.repository.finish(self.steps[name])
-                        else:
-                            self.repository.clear(self.steps[name])
+                        self._keep(self.steps[name], message.error)
                 except RecastError as error:
                     self._fail(name, error, message.seconds)
                 else:

@@ -112,14 +112,16 @@ class _Judge:
         own = [*_itself(step, sight), *(_params(sight) if sight.recorded else ()), *changed]
         as_recorded = not own
         own += self._outputs(sight) if sight.recorded else ()
+        intact = list(self._intact(sight)) if sight.recorded else []
         verdict = Verdict.RUN if own else Verdict.FOLLOWS if runs else Verdict.UP_TO_DATE
         if own and not runs and len(contents) == len(sight.reads):
             result = self._repository.cached_result(step, contents, as_recorded=as_recorded)
             if result and result.complete:
                 verdict = Verdict.RESTORED
                 self._restored[step.name] = result.outs
-            elif result and not any(reason.kind == "cache" for reason in own):
-                text = "the cache knows the result, but some of its files are gone"
+            elif result and not any(reason.kind in ("cache", "damaged") for reason in own):
+                bad = f"{listed(result.damaged)} {_is(result.damaged)} damaged" if result.damaged else ""
+                text = f"the cache knows the result, but {bad or 'some of its files are gone'}"
                 own.append(Reason("cache", self._id(step.name), text))
         if verdict is Verdict.FOLLOWS:
             self._runs[step.name] = runs
@@ -130,7 +132,7 @@ class _Judge:
         if own:
             own += [*gone, *self._gone_reads(step, sight)]
         elif not runs:
-            own = gone
+            own = [*intact, *gone]
         waits = [Reason("upstream", self._id(name), f"depends on {self._id(name)}, which runs first") for name in runs]
         cpu = self._cpu(step, sight, verdict)
         return Explanation(self._id(step.name), verdict, (*own, *waits), self._compared(step, sight), cpu)
@@ -245,8 +247,17 @@ class _Judge:
             elif item.now != item.then:
                 inside = self._inside(item.then, item.now)
                 yield Reason("output", item.path, f"its output {item.path} was edited by hand{inside}")
-            if not item.in_cache:
+            if item.damaged and item.now != item.then:
+                text = f"{listed(item.damaged)} {_is(item.damaged)} damaged in the cache"
+                yield Reason("damaged", item.path, text)
+            elif not item.in_cache and not item.damaged:
                 yield Reason("cache", item.path, f"its output {item.path} is not (or not whole) in the cache")
+
+    def _intact(self, sight: Sight) -> Iterator[Reason]:
+        for item in sight.writes:
+            if item.damaged and item.now == item.then:
+                damaged = f"{listed(item.damaged)} {_is(item.damaged)} damaged in the cache"
+                yield Reason("damaged", item.path, f"{damaged}; a run puts back what lies in the workspace")
 
     def _inside(self, then: Content, now: Content) -> str:
         """Which files of a folder differ, as the end of a sentence; nothing for a file."""
@@ -295,6 +306,10 @@ def _gone_params(sight: Sight) -> Iterator[Reason]:
         for key, value in values.items():
             for found in differences(key, value, ABSENT):
                 yield Reason("param", f"{file}:{found.key}", f"{found} ({file})", found.before, found.after)
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _is_folder(content: Content | None) -> bool:

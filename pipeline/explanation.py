@@ -25,6 +25,7 @@ Kind = Literal[
     "input",  # an output of another stage that is final, and different
     "output",  # its own, missing or edited
     "cache",  # files that the cache lacks
+    "damaged",  # files of the cache that are not what their names say
     "upstream",  # a stage that runs first
 ]
 # how many names a list shows
@@ -58,7 +59,7 @@ class Reason:
 class Explanation:
     """What a run would do with one stage, and why, the user's own edits first.
 
-    A stage that is up to date has reasons only where DVC overlooks a change.
+    A stage that is up to date has reasons only where DVC overlooks a change, or a run puts the cache right.
     """
 
     stage: str
@@ -102,9 +103,10 @@ def as_text(explanations: Sequence[Explanation], cpu: str = "") -> str:
             lines.append(f"{one.stage} is up to date{compared}")
             if one.cpu:
                 lines.append(f"    {beside(one.cpu, cpu)}")
-            if one.reasons:
+            lines += [f"    {reason.text}" for reason in one.reasons if reason.kind == "damaged"]
+            if gone := [reason.text for reason in one.reasons if reason.kind != "damaged"]:
                 lines.append("    but DVC overlooks what is gone altogether; 'recast run --force' would not:")
-                lines += [f"    {reason.text}" for reason in one.reasons]
+                lines += [f"    {text}" for text in gone]
     return "\n".join(lines)
 
 

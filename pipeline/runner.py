@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,18 +10,23 @@ from pathlib import Path
 from pipeline import dvcfile, environments
 from pipeline.budget import Need
 from pipeline.dvc_repository import Step
-from pipeline.errors import RecastError
+from pipeline.errors import Interrupted, RecastError, RecipeError
 from pipeline.events import Changed, Message, Progress, Show, State
 from pipeline.executor import Task
-from pipeline.layout import DEFAULTS, GUARD, RECIPES
-from pipeline.plan import Plan, PlannedStage, make_plan
+from pipeline.layout import GUARD
+from pipeline.plan import Plan, PlannedStage
+from pipeline.resolve import Resolver
 from pipeline.results import write_summary
 from pipeline.shell import ShellRunner
 from pipeline.sound_plan import make_sound_plan
 from pipeline.stage_process import LOGS, read_timings, run_stage
+from pipeline.stage_sections import Sections, Stamp, sections, sources_stamp
 from pipeline.workers import Workers
 
-Stamp = tuple[tuple[str, int, int], ...]
+_AGAIN = "run the command again: what finished is kept"
+# seconds without a change after which a file is taken to be written, and for how long that is waited for
+_QUIET = 0.2
+_WRITTEN_WITHIN = 3.0
 
 
 class PlanRunner:
@@ -32,20 +38,24 @@ class PlanRunner:
         """`stamp`: that of the recipes before the plan was made from them."""
         self.root = root
         self.timeout = timeout
+        self._stopped = False
         self._workers = Workers(root, warm=warm)
         self._shells = ShellRunner(root, timeout)
         self._left: dict[str, tuple[str, int]] = {}
         """stages that have not ended -> what they would share a warm process by"""
         self._warm: set[tuple[str, int]] = set()
-        self._known = Plan({}, {})
-        """the plan with what earlier ones had: of a recipe that broke since, a thread may be about to run a stage"""
-        self._take(plan, stamp)
-
-    def _take(self, plan: Plan, stamp: Stamp) -> None:
         self.plan = plan
+        self._planned = {stage.dvc_name: stage for stage in plan.stages.values()}
+        """by their names in dvc.yaml; those of an edited recipe with the values they are run with"""
         self._stamp = stamp
-        self._known = Plan({**self._known.stages, **plan.stages}, {**self._known.recipes, **plan.recipes})
-        self._planned = {stage.dvc_name: stage for stage in self._known.stages.values()}
+        self._stamps: dict[str, Stamp] = {}
+        """steps -> what the stamp was when they were settled last"""
+        self._written: set[Stamp] = set()
+        self._said: dict[str, Sections | None] = {}
+        """stages, by id -> what the files say of them, as the values that they are run with were made from it"""
+        self._edited: dict[str, tuple[Stamp, Resolver]] = {}
+        """recipes that were edited since the run began -> what they say now"""
+        self._unrecorded: set[str] = set()
 
     def __enter__(self) -> PlanRunner:
         return self
@@ -60,6 +70,8 @@ class PlanRunner:
         if stage is None:
             return self._shells.task(step)
         self._left[step.name] = _sharing(stage)
+        if stage.id not in self._said:
+            self._keep_said(stage, self._stamp)
         resources = stage.params["resources"]
         need = Need(resources["cpu"], resources["memory"] or 0.0, resources["gpu"])
         return Task(stage.id, need, read_timings(self.root, stage).get("seconds"))
@@ -89,41 +101,89 @@ class PlanRunner:
         return self._planned.get(step.name)
 
     def settle(self, step: Step) -> bool:
-        """Plan again if a recipe was edited while the run went on: a stage runs with what DVC has just noted.
+        """Read again what the recipes say of the stage if one was edited: it runs with what DVC has just noted.
 
-        Raises RecastError if the step's own recipe cannot be planned any more, or needs another dvc.yaml.
+        What was edited elsewhere is none of the step's business. Raises RecastError if the recipe no longer has the
+        stage, or something is wrong with it, or dvc.yaml must be another for it.
         """
         stamp = sources_stamp(self.root)
-        if stamp == self._stamp:
-            self._refuse_broken(step)
-            return True
-        plan = make_sound_plan(self.root, ())
-        if not dvcfile.is_current(self.root, plan):
-            raise RecastError(
-                "the recipes were changed while they ran, so that dvc.yaml no longer matches them",
-                "run the command again: what finished is kept",
-            )
-        self._take(plan, stamp)
-        self._refuse_broken(step)
-        return False
-
-    def _refuse_broken(self, step: Step) -> None:
+        if stamp != self._stamps.get(step.name, self._stamp):
+            self._stamps[step.name] = self._quiet(stamp)
+            return False
         stage = self._stage(step)
-        recipe = stage.recipe if stage else step.name
-        if recipe in self.plan.broken:
-            make_plan(self.root, [recipe])  # raises, for its problems
+        if stage and stamp != self._stamp:
+            self._planned[step.name] = self._as_edited(stage, stamp)
+            # or what was just read may be newer than what DVC has noted
+            return sources_stamp(self.root) == stamp
+        return True
+
+    def _quiet(self, stamp: Stamp) -> Stamp:
+        """The stamp once an editor has written all of it: some empty a file first, or take it away."""
+        if stamp not in self._written:
+            deadline = time.monotonic() + _WRITTEN_WITHIN
+            while time.monotonic() < deadline:
+                time.sleep(_QUIET)
+                if stamp == (stamp := sources_stamp(self.root)):
+                    break
+            self._written.add(stamp)
+        return stamp
+
+    def _as_edited(self, stage: PlannedStage, stamp: Stamp) -> PlannedStage:
+        """The stage with the values that its recipe gives it now."""
+        said = self._said.get(stage.id)
+        if said is not None and sections(self.root, stage) == said:
+            return stage
+        if self._edited.get(stage.recipe, (None,))[0] != stamp:
+            self._edited[stage.recipe] = stamp, Resolver(self.root)
+            self._edited[stage.recipe][1].add([stage.recipe])
+        _, edited = self._edited[stage.recipe]
+        now = edited.stages.get(stage.id)
+        if now is None:
+            if edited.problems:
+                raise RecipeError(edited.problems)
+            raise RecastError(f"recipe '{stage.recipe}' was edited while it ran: it no longer has '{stage.id}'", _AGAIN)
+        plan = Plan({**self.plan.stages, **edited.stages}, {})
+        if dvcfile.stage_entry(plan, now) != dvcfile.stage_entry(self.plan, self.plan.stages[stage.id]):
+            message = f"recipe '{stage.recipe}' was edited while it ran: dvc.yaml no longer matches '{stage.id}'"
+            raise RecastError(message, _AGAIN)
+        self._keep_said(stage, stamp)
+        return now
+
+    def _keep_said(self, stage: PlannedStage, stamp: Stamp) -> None:
+        """Note what the files say of a stage whose values were made from files of this stamp, if they still have it."""
+        said = sections(self.root, stage)
+        if sources_stamp(self.root) == stamp:
+            self._said[stage.id] = said
+
+    def records(self, step: Step) -> bool:
+        """Not the guard, if dvc.yaml no longer matches a recipe that was edited since this run has written it."""
+        return step.name not in self._unrecorded
+
+    def _pass_guard(self) -> None:
+        """Let the run go on; for DVC the guard has passed only if dvc.yaml matches the recipes as they are now.
+
+        What this run does matches: its stages are compared one by one, by `settle`.
+        """
+        if sources_stamp(self.root) == self._stamp:
+            dvcfile.pass_guard(self.root, self.plan)
+            return
+        try:
+            dvcfile.pass_guard(self.root, make_sound_plan(self.root, ()))
+        except RecastError:
+            dvcfile.write_pass(self.root)
+            self._unrecorded.add(GUARD)
 
     def run(self, step: Step, gpus: Sequence[str], show: Show) -> float | None:
         """Run the step to its end; for a stage of the plan the seconds of its own process."""
         stage = self._stage(step)
         if stage:
             return self._run_stage(stage, gpus, show)
-        if step.name == GUARD or step.name in self._known.recipes:
+        if step.name == GUARD or step.name in self.plan.recipes:
             show(Changed(step.name, State.RUNNING))
             if step.name == GUARD:
-                dvcfile.pass_guard(self.root, self.plan)
+                self._pass_guard()
             else:
-                write_summary(self.root, self._known, step.name)
+                write_summary(self.root, self.plan, step.name)
             return None
         return self._shells.run(step, gpus, show)
 
@@ -136,7 +196,7 @@ class PlanRunner:
             self._warm.add(_sharing(stage))
         return run_stage(
             self.root,
-            self._known,
+            self.plan,
             stage,
             environment,
             live,
@@ -158,20 +218,18 @@ class PlanRunner:
             show(Message(text))
             show(Progress(stage.id, text))
 
-        return environments.ensure(self.root, stage.environment, say, partial(self._shells.call, log=log))
+        def waits() -> None:
+            if self._stopped:
+                raise Interrupted(f"the run was stopped before stage '{stage.id}' began")
+
+        return environments.ensure(self.root, stage.environment, say, partial(self._shells.call, log=log), waits)
 
     def stop(self) -> None:
         """Stop every process of every step."""
+        self._stopped = True
         self._workers.close()
         self._shells.stop()
 
 
 def _sharing(stage: PlannedStage) -> tuple[str, int]:
     return stage.environment, stage.params["resources"]["cpu"]
-
-
-def sources_stamp(root: Path) -> Stamp:
-    """Changes when a recipe, a target or the defaults are edited; to be taken before a plan is made from them."""
-    paths = sorted([root / DEFAULTS, *(root / RECIPES).rglob("*")])
-    found = [(path, path.stat()) for path in paths]
-    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)

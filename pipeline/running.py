@@ -19,10 +19,11 @@ from pipeline.lockfile import LOCK, read_lock, write_lock
 from pipeline.plan import Plan, make_plan, reachable
 from pipeline.results import Rows, result_rows
 from pipeline.run_lock import only_run
-from pipeline.runner import PlanRunner, sources_stamp
+from pipeline.runner import PlanRunner
 from pipeline.schema import SCHEMA, render_schema
 from pipeline.sound_plan import make_sound_plan, warning
 from pipeline.stage_process import sweep
+from pipeline.stage_sections import sources_stamp
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,17 @@ def run(
         show(Message(text))
 
     with only_run(root, say, interrupts.check):
-        sweep(root)
-        sources = up_to_date.sources(root)
-        stamp = sources_stamp(root)
-        plan = make_sound_plan(root, request.recipes) if request.recipes else make_plan(root)
-        targets = dvc_names(plan, request)
+        with interrupts.at_once():
+            sweep(root)
+            sources = up_to_date.sources(root)
+            stamp = sources_stamp(root)
+            plan = make_sound_plan(root, request.recipes) if request.recipes else make_plan(root)
+            targets = dvc_names(plan, request)
         if said := warning(plan):
             warn(said)
         sync(root, plan, say)
-        repository = Repository(root, say, interrupts.check)
+        with interrupts.at_once():
+            repository = Repository(root, say, interrupts.check)
         try:
             with PlanRunner(root, plan, stamp, warm=warm, timeout=timeout) as runner:
                 executor = Executor(repository, runner, this_machine(), options, show, interrupts)

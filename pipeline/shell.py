@@ -43,6 +43,10 @@ class ShellRunner:
         """Always: the commands are in dvc.yaml, which was read once."""
         return True
 
+    def records(self, step: Step) -> bool:
+        """Always."""
+        return True
+
     def prepare(self, step: Step) -> None:
         """A shell starts at once."""
 

@@ -230,6 +230,12 @@ def failed_output(root: Path, stage: PlannedStage) -> Path:
     return root / FAILED / stage.dvc_name
 
 
+def withdraw(root: Path, stage: PlannedStage) -> str:
+    """Move the output of a stage that has just ended to where those of failed ones are; where that is."""
+    _keep_failed(root, stage, root / stage.out)
+    return failed_output(root, stage).relative_to(root).as_posix()
+
+
 def _keep_failed(root: Path, stage: PlannedStage, out: Path) -> None:
     if any(out.iterdir()):
         place = failed_output(root, stage)

@@ -1,9 +1,10 @@
 """Remembers that everything was up to date, so that asking again costs a look at the files and no more.
 
-The evidence is that of DVC's own database of hashes: a file whose modification time, size and inode
-are the same was not changed. It covers what the stages read and made, the cached objects behind that,
-the recipes, dvc.yaml and dvc.lock, Recast's own code, and every folder in which a new dvc.yaml could
-appear. It is taken before the stages are looked at, so that an edit in between is noticed.
+The evidence is that of DVC's own database of hashes, and the change time, which nobody can set back: a
+file whose times, size and inode are the same was not changed. It covers what the stages read and made,
+the cached objects behind that, the recipes, dvc.yaml and dvc.lock, Recast's own code, and every folder in
+which a new dvc.yaml could appear. It is taken before the stages are looked at, so that an edit in between
+is noticed.
 
 Imports nothing but the standard library: DVC alone takes longer to import than all of this.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = ".recast/up_to_date"
-_FORMAT = 2
+_FORMAT = 3
 # Recast's own code and what it reads before it knows of any stage
 _SOURCES = (
     *("recipes", "params.yaml", "pipeline", "stages", "envs", "dvc.yaml"),
@@ -35,15 +36,15 @@ class Evidence:
     """files, and folders with all that is in them"""
     folders: dict[str, str] = field(default_factory=dict)
     """folders of which only the list of entries counts"""
-    objects: list[str] = field(default_factory=list)
-    """files that only have to be there"""
+    objects: dict[str, str] = field(default_factory=dict)
+    """single files, each of which was looked at"""
 
     def holds(self, root: Path) -> bool:
         """Whether everything looks as it did."""
         return (
             all(stamp(root / path) == seen for path, seen in self.trees.items())
             and all(_entries(root / path) == seen for path, seen in self.folders.items())
-            and all((root / path).exists() for path in self.objects)
+            and all(stamp(root / path) == seen for path, seen in self.objects.items())
         )
 
     def sources(self) -> Evidence:
@@ -56,7 +57,9 @@ class Evidence:
             if path not in self.trees:
                 self.trees[path] = stamp(root / path)
         self.folders |= {path: _entries(root / path) for path in folders}
-        self.objects += objects
+        for path in objects:
+            if path not in self.objects:
+                self.objects[path] = stamp(root / path)
 
 
 def sources(root: Path) -> Evidence:
@@ -96,7 +99,7 @@ def _below(folder: str, prefix: str) -> Iterable[str]:
 
 
 def _one(found: os.stat_result) -> str:
-    return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
 
 
 def _entries(folder: Path) -> str:

@@ -456,3 +456,45 @@ def test_two_clones_with_empty_caches_give_the_same_bytes_by_either_command(repo
     assert parsed_lock(one) == parsed_lock(two)
     for place in (one, two):
         assert "up to date" in call(place, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout
+
+
+@pytest.mark.slow
+def test_a_value_edited_while_dvc_runs_its_stage_is_not_recorded_with_the_old_result(tmp_path):
+    place = prepare(tmp_path / "edited")
+    with subprocess.Popen(
+        [".venv/bin/dvc", "repro", "tiny"], cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_until(lambda: any((place / ".recast/running").glob("tiny-train.*")), "the stage runs")
+        edit(place, "lr: 0.01", "lr: 0.02")
+        _, complaint = process.communicate()
+    assert process.returncode != 0
+    assert "what the recipes say of 'tiny/train' was edited while it ran" in complaint
+    assert "tiny-train" not in parsed_lock(place)["stages"]
+    assert "tiny-train" in repro(place)
+    assert parsed_lock(place)["stages"]["tiny-train"]["params"]["recipes/tiny.yaml"]["stages.train"]["lr"] == 0.02
+
+
+@pytest.mark.slow
+def test_what_dvc_has_restored_damaged_is_not_read_by_a_stage_and_a_run_puts_it_right(tmp_path):
+    place = prepare(tmp_path / "damaged")
+    call(place, ".venv/bin/dvc", "repro", "tiny")
+    then = hashes(place)
+    listed = next(out for out in then["tiny-simplify"])["md5"]
+    folder = json.loads((place / ".dvc/cache/files/md5" / listed[:2] / listed[2:]).read_text())
+    oid = next(entry["md5"] for entry in folder if entry["relpath"] == "model.onnx")
+    object = place / ".dvc/cache/files/md5" / oid[:2] / oid[2:]
+    before = object.stat()
+    object.chmod(0o644)
+    content = object.read_bytes()
+    object.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
+    object.chmod(before.st_mode & 0o777)
+    os.utime(object, ns=(before.st_atime_ns, before.st_mtime_ns))
+    shutil.rmtree(place / "artifacts")
+    edit(place, "min_agreement: 0.5", "min_agreement: 0.4")
+    done = call(place, ".venv/bin/dvc", "repro", "tiny", check=False)
+    assert done.returncode != 0 and "artifacts/tiny/simplify is damaged" in done.stderr
+    shown = call(place, "./recast", "run", "tiny").stdout
+    assert "artifacts/tiny/simplify/model.onnx is damaged in DVC's cache; set aside" in shown
+    assert ran(shown) == {"tiny-simplify", "tiny-onnxruntime-verify"}
+    assert hashes(place)["tiny-simplify"] == then["tiny-simplify"]
+    assert "up to date" in call(place, ".venv/bin/dvc", "status", "--with-deps", "tiny").stdout

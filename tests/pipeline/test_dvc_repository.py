@@ -1,7 +1,7 @@
 """The canary: every use of DVC's internals, by name; and what Repository promises, with the real DVC.
 
-When DVC is upgraded, the cases that fail name what moved: read it, adapt pipeline/dvc_repository.py, and
-put into the table what the failure shows.
+When DVC is upgraded, the cases that fail name what moved: read it, adapt pipeline/dvc_repository.py or
+pipeline/checked_cache.py, and put into the table what the failure shows.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from tests.pipeline import drive
 from tests.pipeline.conftest import ROOT
 from tests.pipeline.drive import copies, lay, run, stage, started, wait_until
 
-MODULE = ROOT / "pipeline/dvc_repository.py"
+MODULES = [ROOT / "pipeline/dvc_repository.py", ROOT / "pipeline/checked_cache.py"]
 
-# what the module takes from DVC's modules -> its parameters, or what it is
+# what the modules take from DVC's modules -> its parameters, or what it is
 IMPORTED: dict[str, str] = {
     "dvc.config:NoRemoteError": "class(RemoteConfigError)",
     "dvc.dependency.base:Dependency": "class(Output)",
@@ -60,7 +60,9 @@ IMPORTED: dict[str, str] = {
     "dvc.repo:Repo": "class(object)",
     "dvc.rwlock": "module",
     "dvc.rwlock:rwlock": "(tmp_dir, fs, cmd, read, write, hardlink)",
+    "dvc.schema:COMPILED_LOCK_FILE_STAGE_SCHEMA": "Schema",
     "dvc.stage.cache:RunCacheNotFoundError": "class(DvcException)",
+    "dvc.stage.cache:StageCache": "class(object)",
     "dvc.stage.cache:_can_hash": "(stage)",
     "dvc.stage.cache:_get_cache_hash": "(cache, key=False)",
     "dvc.stage.cache:_get_stage_hash": "(stage)",
@@ -69,9 +71,28 @@ IMPORTED: dict[str, str] = {
     "dvc.stage.run:prepare_kwargs": "(stage, run_env=None)",
     "dvc.stage.serialize:to_lockfile": "(stage, **kwargs)",
     "dvc.stage.serialize:to_single_stage_lockfile": "(stage, **kwargs)",
+    "dvc.utils.serialize:YAMLFileCorruptedError": "class(YAMLError)",
+    "dvc.utils.serialize:parse_yaml": "(text, path, typ='safe')",
     "dvc_data.callbacks": "module",
+    "dvc_data.fsutils:_localfs_info": "(path)",
+    "dvc_data.hashfile.build:build": (
+        "(odb, path, fs, name, upload=False, dry_run=False, ignore=None, "
+        "callback=<fsspec.callbacks.NoOpCallback object>, checksum_jobs=None, **kwargs)"
+    ),
+    "dvc_data.hashfile.db.local:LocalHashFileDB": "class(HashFileDB)",
+    "dvc_data.hashfile.hash:file_md5": (
+        "(fname, fs=<dvc_objects.fs.local.LocalFileSystem object>, callback=None, name='md5', size=None)"
+    ),
     "dvc_data.hashfile.hash_info:HashInfo": "class(object)",
     "dvc_data.hashfile.meta:Meta": "class(object)",
+    "dvc_data.hashfile.obj:HashFile": "class(Object)",
+    "dvc_data.hashfile.state:State": "class(StateBase)",
+    "dvc_data.hashfile.state:StateNoop": "class(StateBase)",
+    "dvc_data.hashfile.state:_checksum": "(info)",
+    "dvc_data.hashfile.transfer:transfer": (
+        "(src, dest, obj_ids, jobs=None, verify=False, hardlink=False, validate_status=None, src_index=None, "
+        "dest_index=None, cache_odb=None, shallow=True, callback=<fsspec.callbacks.NoOpCallback object>)"
+    ),
     "dvc_data.hashfile.tree:Tree": "class(HashFile)",
     "dvc_objects.errors:ObjectFormatError": "class(Exception)",
     "dvc_objects.fs.generic:test_links": "(links, from_fs, from_path, to_fs, to_path)",
@@ -90,12 +111,20 @@ USED: dict[str, str] = {
     "dep.protocol": "str",
     "dep.read_params": "(flatten=True, **kwargs)",
     "graph.successors": "(n)",
+    "out._build": "(*args, no_progress_bar=False, **kwargs)",
+    "out.cache.exists": "(oid)",
+    "out.cache.hash_name": "str",
     "out.cache.oid_to_path": "(oid)",
     "out.can_push": "bool",
+    "out.changed_cache": "(filter_info=None)",
+    "out.dvcignore": "DvcIgnoreFilter",
+    "out.exists": "bool",
+    "out.fs": "LocalFileSystem",
     "out.fs_path": "str",
     "out.get_obj": "(filter_info=None, **kwargs)",
     "out.hash_info.isdir": "bool",
     "out.hash_info.value": "str",
+    "out.hash_name": "str",
     "out.is_metric": "bool",
     "out.is_plot": "bool",
     "out.meta": "Meta",
@@ -117,11 +146,20 @@ USED: dict[str, str] = {
     "repo.cache.legacy.path": "str",
     "repo.cache.local.cache_types": "list",
     "repo.cache.local.path": "str",
+    "repo.checkout": (
+        "(targets=None, with_deps=False, force=False, relink=False, recursive=False, allow_missing=False, **kwargs)"
+    ),
     "repo.close": "()",
     "repo.cloud.get_remote": "(name=None, command='<command>')",
     "repo.cloud.get_remote_odb": "(name=None, command='<command>', hash_name='md5')",
+    "repo.cloud.pull": "(objs, jobs=None, remote=None, odb=None)",
     "repo.config": "Config",
     "repo.dvcignore.walk": "(fs, path, **kwargs)",
+    "repo.fetch": (
+        "(targets=None, jobs=None, remote=None, all_branches=False, with_deps=False, all_tags=False, recursive=False, "
+        "all_commits=False, run_cache=False, revs=None, workspace=True, max_size=None, types=None, config=None, "
+        "onerror=None)"
+    ),
     "repo.fs": "LocalFileSystem",
     "repo.index.graph": "DiGraph",
     "repo.index.stages": "list",
@@ -129,14 +167,11 @@ USED: dict[str, str] = {
     "repo.lock.lock": "()",
     "repo.lock.lockfile": "str",
     "repo.lock.unlock": "()",
-    "repo.pull": (
-        "(targets=None, jobs=None, remote=None, all_branches=False, with_deps=False, all_tags=False, force=False, "
-        "recursive=False, all_commits=False, run_cache=False, glob=False, allow_missing=False)"
-    ),
     "repo.scm_context.track_file": "(paths=None)",
     "repo.stage_cache.cache_dir": "str",
     "repo.stage_cache.restore": "(stage, run_cache=True, pull=False, dry=False)",
     "repo.stage_cache.save": "(stage)",
+    "repo.state": "State",
     "repo.tmp_dir": "str",
     "stage.addressing": "str",
     "stage.always_changed": "bool",
@@ -149,11 +184,13 @@ USED: dict[str, str] = {
     "stage.dump": "(**kwargs)",
     "stage.dvcfile.lockfile_contents.get": "(key, default=None)",
     "stage.frozen": "bool",
+    "stage.get_used_objs": "(*args, **kwargs)",
     "stage.is_callback": "bool",
     "stage.is_data_source": "bool",
     "stage.md5": "NoneType",
     "stage.name": "str",
     "stage.outs": "list",
+    "stage.outs_cached": "()",
     "stage.params": "list",
     "stage.path": "str",
     "stage.remove_outs": "(ignore_remove=False, force=False)",
@@ -167,6 +204,8 @@ USED: dict[str, str] = {
 TAKEN_APART: dict[str, str] = {
     "dvc.dependency.param:read_param_file": "710593e1b78d",
     "dvc.dvcfile:Lockfile.dump_stages": "be78a3c7bd28",
+    "dvc.output:Output.commit": "5133dd9aa89e",
+    "dvc.repo.pull:pull": "9fd5bca47ab8",
     "dvc.repo.reproduce:_reproduce": "c763611bd0ef",
     "dvc.repo.reproduce:_reproduce_stage": "32cb1baa118f",
     "dvc.repo.reproduce:reproduce": "290e8114b421",
@@ -176,6 +215,8 @@ TAKEN_APART: dict[str, str] = {
     "dvc.stage.cache:StageCache.restore": "c7e43f44087e",
     "dvc.stage.cache:StageCache.save": "49b8f5c04149",
     "dvc.stage.cache:StageCache.transfer": "b17b3e5ad4ab",
+    "dvc.stage.cache:StageCache._load": "387d30ed4675",
+    "dvc.stage.cache:StageCache._load_cache": "07e1929430a3",
     "dvc.stage.decorators:rwlocked": "2f9910ef188b",
     "dvc.stage.run:_run": "4ee9956e4314",
     "dvc.stage.run:cmd_run": "d2696e63976b",
@@ -183,6 +224,12 @@ TAKEN_APART: dict[str, str] = {
     "dvc.stage:Stage.reproduce": "a4fd0ff85381",
     "dvc.stage:Stage.run": "d0e5527866ee",
     "dvc.stage:Stage.save": "277cc65d776c",
+    "dvc_data.hashfile.db.local:LocalHashFileDB.check": "ec2a12485b3a",
+    "dvc_data.hashfile.db:HashFileDB.check": "6b95cd05d6d1",
+    "dvc_data.hashfile.db:HashFileDB.get": "a85d9055dbdc",
+    "dvc_data.hashfile.state:State._get": "79b38d3fd0e7",
+    "dvc_data.hashfile.state:State.save": "146dcffa4354",
+    "dvc_data.hashfile.state:State.save_many": "bd4981cb3930",
 }
 
 # the names by which the module calls DVC's objects
@@ -192,7 +239,7 @@ _ROOTS = ("stage", "out", "dep", "graph", "remote", "repo", "bars")
 def imported() -> set[str]:
     """Every name of DVC's modules that the module imports, or reaches through an imported module."""
     found = set()
-    for node in ast.walk(ast.parse(MODULE.read_text())):
+    for node in _nodes():
         if isinstance(node, ast.ImportFrom) and re.match(r"dvc(_\w+)?(\.|$)", node.module or ""):
             found |= {f"{node.module}:{alias.name}" for alias in node.names}
         if isinstance(node, ast.Import):
@@ -209,7 +256,7 @@ def imported() -> set[str]:
 def used() -> set[str]:
     """Every attribute that the module uses of what it has from DVC, such as `repo.lock.unlock`."""
     found = set()
-    for node in ast.walk(ast.parse(MODULE.read_text())):
+    for node in _nodes():
         if isinstance(node, ast.Attribute) and (names := _chain(node)):
             shown = ".".join(names)
             shown = re.sub(r"^self\._repo\b", "repo", shown)
@@ -218,6 +265,11 @@ def used() -> set[str]:
                 found.add(shown)
     # of `a.b.c` the whole, not `a.b`
     return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+
+
+def _nodes() -> Iterator[ast.AST]:
+    for module in MODULES:
+        yield from ast.walk(ast.parse(module.read_text()))
 
 
 def _chain(node: ast.expr) -> list[str]:
@@ -307,7 +359,7 @@ def test_what_is_done_in_steps_is_done_by_dvc_as_it_was(name):
         pytest.fail(f"DVC moved {name}, which pipeline/dvc_repository.py takes apart: {error}")
     now = hashlib.sha256(code.encode()).hexdigest()[:12]
     assert now == TAKEN_APART[name], (
-        f"DVC changed the code of {name}: see whether pipeline/dvc_repository.py must follow"
+        f"DVC changed the code of {name}: see whether pipeline/dvc_repository.py or checked_cache.py must follow"
     )
 
 

@@ -14,6 +14,7 @@ from random import Random
 import psutil
 import pytest
 
+from pipeline.dvc_repository import Repository, Step
 from pipeline.events import State
 from tests.pipeline import drive
 from tests.pipeline.drive import Driven, copies, lay, run, running, stage, started, wait_until
@@ -89,6 +90,36 @@ def test_an_interrupted_run_stops_all_it_started_and_keeps_what_had_finished(tmp
     assert set(drive.locks(root)["dvc.lock"]["stages"]) == FINISHED
     nothing_is_held(root)
     the_next_run_does_the_rest(root)
+
+
+def test_a_run_that_hashes_a_large_file_stops_at_once(tmp_path):
+    root = lay(tmp_path, {"src": "x\n"}, {"one": copies("one", ["large"])})
+    with (root / "large").open("wb") as file:
+        file.truncate(200 << 30)  # a hole: it takes no space, and minutes to hash
+    with running(root) as driven:
+        process = psutil.Process(driven.process.pid)
+        wait_until(lambda: str(root / "large") in {file.path for file in process.open_files()}, "it is being hashed")
+        driven.process.send_signal(signal.SIGINT)
+        assert driven.end() == 130
+    assert not (root / "one").exists() and not started(root)
+
+
+def test_a_restore_that_is_interrupted_leaves_nothing_half_written(tmp_path, monkeypatch):
+    root = lay(tmp_path, {"src": "x\n"}, {"one": copies("one", ["src"])})
+    run(root)
+    (root / "one").unlink()
+
+    def half(self: Repository, step: Step, *, pull: bool = False) -> bool:
+        (root / "one").write_text("half")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+        raise AssertionError("it was not interrupted")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Repository, "restore", half)
+        run(root)
+    assert not (root / "one").exists()
+    assert run(root).named(State.CACHED) == {"one"}
 
 
 def test_a_second_interrupt_kills_at_once(tmp_path):

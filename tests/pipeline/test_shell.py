@@ -70,7 +70,8 @@ def test_a_command_that_does_not_stop_is_killed_and_nothing_starts_after_a_stop(
 
     thread = threading.Thread(target=go)
     thread.start()
-    wait_until((runner.root / "began").exists, "the command began")
+    # the command may say that it began before the runner has noted that it runs
+    wait_until(lambda: (runner.root / "began").exists() and bool(runner._running), "the command began")
     (group,) = (process.pid for process in runner._running)
     runner.stop()
     thread.join(60)
