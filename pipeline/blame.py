@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import RecastError
 from pipeline.plan import Plan, PlannedStage
 from pipeline.stage_process import FAILED
+from stages.spelling import did_you_mean
 
 VERIFY = "verify"
 REPORT = "parity.json"

@@ -173,5 +173,5 @@ def _sharing(stage: PlannedStage) -> tuple[str, int]:
 def sources_stamp(root: Path) -> Stamp:
     """Changes when a recipe, a target or the defaults are edited; to be taken before a plan is made from them."""
     paths = sorted([root / DEFAULTS, *(root / RECIPES).rglob("*")])
-    found = [(path, path.stat()) for path in paths]
+    found = [(path, path.stat(follow_symlinks=path.exists())) for path in paths]
     return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)
