@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cpu_kind import beside
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import RecastError
 from pipeline.plan import Plan, PlannedStage
 from pipeline.stage_process import FAILED
+from stages.spelling import did_you_mean
 
 VERIFY = "verify"
 REPORT = "parity.json"

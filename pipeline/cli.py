@@ -6,7 +6,9 @@ Each verb imports what it needs: `recast run` with nothing to do must not pay fo
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import re
 import signal
 import sys
 import time
@@ -28,11 +30,19 @@ if TYPE_CHECKING:
 
     from pipeline.plan import Plan
 
+# what a name or a message of others may hold that is no text
+_COMMANDS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+# where a line says who speaks, or which file it is about
+_LINE = re.compile(r"^(recast: (?P<warning>warning:)?|[^ :]+:\d+:\d+:)")
+
 
 def main(given: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of `errors.Exit`."""
     options = arguments.parse(sys.argv[1:] if given is None else list(given), _VERBS, _registered)
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a locale that lacks a character of a name must not end a verb
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(options.verb(options))
     except RecipeError as error:
@@ -58,8 +68,28 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(text: str, code: Exit) -> NoReturn:
-    print(text, file=sys.stderr)
+    _print_error(text)
     sys.exit(code)
+
+
+def _print_error(text: str) -> None:
+    """On standard error, without what would command the terminal; on a terminal that can, what matters is coloured."""
+    plain = _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+    print(_coloured(plain) if _shows_colour() else plain, file=sys.stderr)
+
+
+def _shows_colour() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _coloured(text: str) -> str:
+    """The beginning of each line that says where, and of ours, in bold; what is wrong in red, a warning in yellow."""
+    return "\n".join(_LINE.sub(_in_colour, line) for line in text.split("\n"))
+
+
+def _in_colour(found: re.Match[str]) -> str:
+    is_warning = found["warning"] is not None
+    return f"\x1b[1;{33 if is_warning else 31}m{found[0]}\x1b[0m"
 
 
 def _keep_traceback() -> str:
@@ -83,7 +113,7 @@ def _enter_root() -> Path:
 
 def _warn(text: str) -> None:
     if text:
-        print(text, file=sys.stderr)
+        _print_error(text)
 
 
 def _everything(root: Path, wanted: Sequence[str]) -> Plan:

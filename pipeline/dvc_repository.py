@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ from dvc.config import NoRemoteError
 from dvc.dependency.base import Dependency
 from dvc.dependency.param import MissingParamsError, ParamsDependency
 from dvc.exceptions import DvcException
+from dvc.ignore import DvcIgnoreFilter
 from dvc.lock import LockError
 from dvc.output import Output
 from dvc.repo import Repo
@@ -52,6 +54,7 @@ from dvc_objects.errors import ObjectFormatError
 
 from pipeline.checked_cache import Checks, Damage
 from pipeline.errors import RecastError
+from pipeline.layout import RECIPES
 from pipeline.lockfile import read_lock, write_lock
 from pipeline.up_to_date import Evidence
 
@@ -150,7 +153,7 @@ class Repository:
         self._narrowed = time.monotonic()
         _quieten(say)
         with _readable_errors():
-            self._repo = Repo(str(root))
+            self._repo = _PlainFilesRepo(str(root))
         self._checks = Checks(root)
         self._checks.attach(self._repo)
         # what DVC's own calls would claim, `claim` has claimed before
@@ -1009,11 +1012,29 @@ def _objects(out: Any, repo: Any, remote: Any) -> set[str]:
     return {oid}
 
 
+class _PlainFiles(DvcIgnoreFilter):  # type: ignore[misc]
+    """Leaves out of recipes/ what is no file, or has no name: DVC would wait for a FIFO, and stop at a dead link."""
+
+    def __call__(self, root: str, dirs: Any, files: Any, **kwargs: Any) -> Any:
+        dirs, files = super().__call__(root, dirs, files, **kwargs)
+        if self.fs.isin_or_eq(root, str(Path(self.root_dir) / RECIPES)):
+            files = [name for name in files if name.isprintable() and (Path(root) / name).is_file()]
+        return dirs, files
+
+
+class _PlainFilesRepo(Repo):  # type: ignore[misc]
+    """DVC's own, for which a recipe that cannot be read stands in nobody's way."""
+
+    @cached_property
+    def dvcignore(self) -> DvcIgnoreFilter:
+        return _PlainFiles(self.fs, self.root_dir)
+
+
 @contextlib.contextmanager
 def _opened(root: Path) -> Iterator[Any]:
     _quieten(lambda text: None)
     with _readable_errors():
-        repo = Repo(str(root))
+        repo = _PlainFilesRepo(str(root))
         try:
             yield repo
         finally:

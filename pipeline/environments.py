@@ -22,7 +22,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import RecastError
+from stages.spelling import did_you_mean
 
 ENVIRONMENTS = ".recast/envs"
 PINS = "envs"

@@ -17,10 +17,11 @@ from pipeline.differences import ABSENT, differences, leaves
 from pipeline.dvc_repository import Compared, Content, Repository, Sight, Step
 from pipeline.dvcfile import GUARD_TEXT, METRICS
 from pipeline.environments import DEVICE, DEVICES, PINS
-from pipeline.errors import RecastError, did_you_mean
+from pipeline.errors import RecastError
 from pipeline.explanation import Explanation, Kind, Reason, Verdict, as_json, as_text, counted, listed
 from pipeline.layout import GUARD, RECIPES
 from pipeline.plan import Plan, PlannedStage
+from stages.spelling import did_you_mean
 
 __all__ = ["Explanation", "Kind", "Reason", "Verdict", "as_json", "as_text", "explain", "explain_steps", "wanted"]
 

@@ -11,10 +11,11 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import Problem, RecastError, did_you_mean
+from pipeline.errors import Problem, RecastError
 from pipeline.layout import ARTIFACTS
 from stages.base import Stage
 from stages.registry import REGISTRY
+from stages.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from pipeline.resolve import Resolver

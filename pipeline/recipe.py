@@ -7,15 +7,18 @@ exists. Params are checked in `plan.py`, once every file has had its say.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.document import Document, KeyPath, kind, read_document
-from pipeline.errors import Problem, RecastError, RecipeError, did_you_mean
+from pipeline.belonging import belongs, top_level
+from pipeline.document import Document, KeyPath, read_document
+from pipeline.errors import Problem, RecastError, RecipeError
 from pipeline.layout import DEFAULTS, GUARD, RECIPES, TARGETS
-from stages.registry import REGISTRY, TRUNK
+from pipeline.wording import quoted, shortened, shown
+from stages.registry import REGISTRY, TRUNK, load
+from stages.spelling import did_you_mean
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _RECIPE_KEYS = ("extends", "isolated", "model", "stages", "targets")
@@ -107,10 +110,15 @@ class Recipes:
     def require(self, name: str) -> Recipe | None:
         """The recipe a user asked for by name; RecastError if there is no such file."""
         if not is_identifier(name):
-            raise RecastError(f"{name!r} is no recipe name", f"{_NAME_REMEDY}; {did_you_mean(name, self.names())}")
+            if (stem := name.removeprefix(f"{RECIPES}/").removesuffix(".yaml")) in self.names():
+                raise RecastError(f"{quoted(name)} is a file and no recipe's name", f"name the recipe: {stem}")
+            raise RecastError(f"{quoted(name)} is no recipe name", f"{_NAME_REMEDY}; {self._meant(name)}")
         if name not in self.names():
-            raise RecastError(f"no recipe named '{name}' in {RECIPES}/", did_you_mean(name, self.names()))
+            raise RecastError(f"no recipe named '{name}' in {RECIPES}/", self._meant(name))
         return self.recipe(name)
+
+    def _meant(self, name: str) -> str:
+        return did_you_mean(name, filter(is_identifier, self.names()))
 
     def recipe(self, name: str, extending: tuple[str, ...] = ()) -> Recipe | None:
         """The recipe of that name; None, with problems gathered, if its file cannot be used."""
@@ -135,14 +143,15 @@ class Recipes:
             message = "'data_root' must be a folder or a list of folders"
             self.problems.append(document.problem(("data_root",), message, "for example 'downloads'"))
         self._check_trunk_stages(document)
-        for target in document.section(("targets",), self.problems):
-            document.section(("targets", target), self.problems)
+        for name in self._check_targets(document, self._peek):
+            message = f"'{name}: false' is for a recipe that inherits the target"
+            self.problems.append(document.problem(("targets", name), message, "drop the line"))
         return document
 
     def _read_recipe(self, name: str, extending: tuple[str, ...]) -> Recipe | None:
         file = f"{RECIPES}/{name}.yaml"
         if not is_identifier(name):
-            self.problems.append(Problem(file, 1, 1, f"'{name}' is no plain name for a recipe", f"{_NAME_REMEDY}"))
+            self.problems.append(Problem(file, 1, 1, f"{quoted(name)} is no plain name for a recipe", _NAME_REMEDY))
             return None
         if name == GUARD:
             self.problems.append(Problem(file, 1, 1, f"'{GUARD}' is reserved", "rename the recipe"))
@@ -151,71 +160,115 @@ class Recipes:
         if document is None:
             return None
         before = len(self.problems)
-        document.refuse_unknown((), _RECIPE_KEYS, self.problems)
+        self._refuse_unknown(document)
         if not isinstance(document.values.get("isolated", False), bool):
-            message = "'isolated' must be true or false"
+            message = f"'isolated' must be true or false, not {shown(document.values['isolated'])}"
             self.problems.append(
                 document.problem(("isolated",), message, "true gives every stage a process of its own")
             )
         self._check_trunk_stages(document)
         dropped = self._check_targets(document)
         base = self._base(document, (*extending, name))
+        if base or "extends" not in document.values:
+            self._refuse_nothing_dropped(document, dropped, base)
         # a base that cannot be used has been reported, perhaps long before this file was read
         if len(self.problems) > before or (base is None and "extends" in document.values):
             return None
         return Recipe(name, document, base, dropped)
+
+    def _refuse_unknown(self, document: Document) -> None:
+        for key in document.values:
+            if key not in _RECIPE_KEYS:
+                remedy = top_level(key, self.known_targets()) or did_you_mean(key, _RECIPE_KEYS)
+                self.problems.append(document.problem((key,), f"unknown key '{shortened(key)}'", remedy))
 
     def _base(self, document: Document, extending: tuple[str, ...]) -> Recipe | None:
         if "extends" not in document.values:
             return None
         name = document.values["extends"]
         if not is_identifier(name):
-            message = f"'extends' must be the plain name of a recipe, not {name!r}"
-            self.problems.append(document.problem(("extends",), message, did_you_mean(str(name), self.names())))
+            said = name[0] if isinstance(name, list) and len(name) == 1 else name
+            stem = str(said).removeprefix(f"{RECIPES}/").removesuffix(".yaml")
+            others = [other for other in self.names() if f"{RECIPES}/{other}.yaml" != document.file]
+            remedy = f"write 'extends: {stem}'" if stem in others else self._meant(stem)
+            message = f"'extends' must be the plain name of a recipe, not {shown(name)}"
+            self.problems.append(document.problem(("extends",), message, remedy))
         elif name in extending:
             loop = " → ".join((*extending[extending.index(name) :], name))
             self.problems.append(document.problem(("extends",), f"recipes extend each other: {loop}", "break the loop"))
         elif name not in self.names():
             message = f"extends '{name}', but there is no {RECIPES}/{name}.yaml"
-            self.problems.append(document.problem(("extends",), message, did_you_mean(name, self.names())))
+            self.problems.append(document.problem(("extends",), message, self._meant(name)))
         else:
             return self.recipe(name, extending)
         return None
 
+    def _refuse_nothing_dropped(self, document: Document, dropped: Iterable[str], base: Recipe | None) -> None:
+        inherited = base.target_names if base else ()
+        for name in dropped:
+            if name not in inherited:
+                message = f"'{name}: false' leaves out a target that the recipe does not inherit"
+                remedy = did_you_mean(name, inherited) if inherited else "drop the line"
+                self.problems.append(document.problem(("targets", name), message, remedy))
+
     def _check_trunk_stages(self, document: Document) -> None:
         for stage in document.section(("stages",), self.problems):
             path: KeyPath = ("stages", stage)
-            if stage not in TRUNK:
-                remedy = did_you_mean(stage, TRUNK)
-                if any(name.endswith(f".{stage}") for name in REGISTRY):
-                    remedy = "it belongs below the target, as 'targets: {NAME: {" + stage + ": …}}'"
-                self.problems.append(document.problem(path, f"no trunk stage named '{stage}'", remedy))
-            else:
-                document.section(path, self.problems)
-
-    def _check_targets(self, document: Document) -> frozenset[str]:
-        dropped = set()
-        for name, says in document.section(("targets",), self.problems).items():
-            path: KeyPath = ("targets", name)
-            if says is False:
-                dropped.add(name)
+            if stage in TRUNK:
+                document.section(path, self.problems, _as_stage(stage, stage, document.values["stages"][stage]))
                 continue
+            remedy = did_you_mean(stage, TRUNK)
+            if any(name.endswith(f".{stage}") for name in REGISTRY):
+                remedy = "it belongs below the target, as 'targets: {NAME: {" + stage + ": {…}}}'"
+            elif stage in self.known_targets():
+                remedy = top_level(stage, [stage])
+            elif params := belongs(stage):
+                remedy = params
+            self.problems.append(document.problem(path, f"no trunk stage named '{shortened(stage)}'", remedy))
+
+    def _peek(self, name: str) -> Target | None:
+        """The target, without a word about what is wrong with it: that is said to those who use it."""
+        before = len(self.problems)
+        found = self._read_target(name)
+        del self.problems[before:]
+        return found
+
+    def _check_targets(
+        self, document: Document, target_of: Callable[[str], Target | None] | None = None
+    ) -> frozenset[str]:
+        dropped = set()
+        for name, says in document.section(("targets",), self.problems, self._as_targets(document)).items():
+            path: KeyPath = ("targets", name)
             if not is_identifier(name):
-                self.problems.append(document.problem(path, f"'{name}' is no plain name for a target", _NAME_REMEDY))
+                message = f"{quoted(name)} is no plain name for a target"
+                self.problems.append(document.problem(path, message, _NAME_REMEDY))
                 continue
             if name not in self.known_targets():
                 remedy = did_you_mean(name, self.known_targets())
                 self.problems.append(document.problem(path, f"no target named '{name}' in {TARGETS}/", remedy))
                 continue
-            target = self.target(name)
-            for stage in document.section(path, self.problems):
+            if says is False:
+                dropped.add(name)
+                continue
+            target = (target_of or self.target)(name)
+            remedy = f"write '{name}: {{}}' to take it as it is, or '{name}: false' to leave out an inherited one"
+            for stage, what in document.section(path, self.problems, remedy).items():
                 if target and stage not in target.uses and stage not in TRUNK:
                     known = (*target.uses, *TRUNK)
-                    message = f"target '{name}' has no stage named '{stage}'"
-                    self.problems.append(document.problem((*path, stage), message, did_you_mean(stage, known)))
+                    message = f"target '{name}' has no stage named '{shortened(stage)}'"
+                    remedy = belongs(stage, target=name) or did_you_mean(stage, known)
+                    self.problems.append(document.problem((*path, stage), message, remedy))
                 else:
-                    document.section((*path, stage), self.problems)
+                    uses = stage if stage in TRUNK else target.uses.get(stage, "") if target else ""
+                    document.section((*path, stage), self.problems, _as_stage(stage, uses, what))
         return frozenset(dropped)
+
+    def _as_targets(self, document: Document) -> str:
+        """How to write targets that were not written as a mapping."""
+        said = document.values.get("targets")
+        names = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+        known = [name for name in self.known_targets() if name in names]
+        return f"write 'targets: {{{', '.join(f'{name}: {{}}' for name in known or ['NAME'])}}}'"
 
     def _read_target(self, name: str) -> Target | None:
         file = f"{TARGETS}/{name}.yaml"
@@ -237,9 +290,12 @@ class Recipes:
             if not is_identifier(stage):
                 self.problems.append(document.problem(path, f"'{stage}' is no plain name for a stage", _NAME_REMEDY))
             elif registered not in REGISTRY:
-                shown = registered if isinstance(registered, str) else kind(registered)
-                remedy = did_you_mean(str(registered), REGISTRY)
-                self.problems.append(document.problem(path, f"no registered stage named '{shown}'", remedy))
+                as_name = f"'{shortened(registered)}'" if isinstance(registered, str) else shown(registered)
+                alike = [known for known in REGISTRY if known.endswith(f".{stage}")]
+                remedy = f"write 'uses: {{{stage}: NAME}}' with one of {', '.join(alike)}"
+                if stage in chosen or not alike:
+                    remedy = did_you_mean(str(registered), REGISTRY)
+                self.problems.append(document.problem(path, f"no registered stage named {as_name}", remedy))
             uses[stage] = str(registered)
         for stage in chosen:
             if stage not in uses:
@@ -248,6 +304,15 @@ class Recipes:
         if not uses and len(self.problems) == before:
             self.problems.append(document.problem((), "a target needs at least one stage", "list them under 'stages'"))
         return Target(name, document, uses) if len(self.problems) == before else None
+
+
+def _as_stage(stage: str, uses: str, says: object) -> str:
+    """How to write a stage that was not written as a mapping: by the param its value is one of, if there is one."""
+    params = load(uses).params.model_fields if uses in REGISTRY else {}
+    for name, field in params.items():
+        if isinstance(says, str) and says != field.default and says in getattr(field.annotation, "__args__", ()):
+            return f"write '{stage}: {{{name}: {says}}}'"
+    return f"write '{stage}: {{PARAM: value}}', or '{stage}: {{}}' to take it as it is"
 
 
 def _stems(folder: Path) -> tuple[str, ...]:

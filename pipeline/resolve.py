@@ -13,7 +13,9 @@ from pathlib import Path
 from pipeline.closure import import_closure
 from pipeline.document import Document, KeyPath
 from pipeline.errors import RecastError
-from pipeline.params import Layer, check_files, check_model, validate_params
+from pipeline.layer import Layer
+from pipeline.named_model import check_model
+from pipeline.params import check_files, validate_params
 from pipeline.plan import PlannedRecipe, PlannedStage, reachable
 from pipeline.recipe import Recipe, Recipes
 from stages.registry import REGISTRY, TRUNK, load

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline import dvcfile, environments, up_to_date
 from pipeline.budget import this_machine
 from pipeline.dvc_repository import Repository
-from pipeline.errors import RecastError, RecipeError, did_you_mean
+from pipeline.errors import RecastError, RecipeError
 from pipeline.events import Message, Show, State
 from pipeline.executor import Executor, Interrupts, Options, Result
 from pipeline.explain import explain
@@ -24,6 +24,7 @@ from pipeline.schema import SCHEMA, render_schema
 from pipeline.sound_plan import make_sound_plan, warning
 from pipeline.stage_process import sweep
 from pipeline.stage_sections import sources_stamp
+from stages.spelling import did_you_mean
 
 
 @dataclass(frozen=True)

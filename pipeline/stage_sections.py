@@ -23,7 +23,7 @@ def sources_stamp(root: Path) -> Stamp:
     """Changes when a recipe, a target or the defaults are edited; to be taken before a plan is made from them."""
     found = []
     for path in sorted([root / DEFAULTS, *(root / RECIPES).rglob("*.yaml")]):
-        with contextlib.suppress(FileNotFoundError):  # an editor's own file, just taken away
+        with contextlib.suppress(OSError):  # an editor's own file, just taken away; a link that leads nowhere
             stat = path.stat()
             found.append((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return tuple(found)

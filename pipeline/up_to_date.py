@@ -78,24 +78,30 @@ def stamp(path: Path) -> str:
     if not path.is_dir():
         return _one(found)
     digest = hashlib.sha256()
-    for line in sorted(_below(str(path), "")):
-        digest.update(line.encode())
+    above = [folder.stat() for folder in (path, *path.absolute().parents)]
+    for line in sorted(_below(str(path), "", frozenset((looks.st_dev, looks.st_ino) for looks in above))):
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _below(folder: str, prefix: str) -> Iterable[str]:
+def _below(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterable[str]:
+    """A line for each entry; `above`: the folder and those it lies in, into which a link may lead back."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name == "__pycache__":
                 continue
-            if entry.is_dir():
-                yield f"{prefix}{entry.name}/\n"
-                yield from _below(entry.path, f"{prefix}{entry.name}/")
-            else:
-                try:
-                    yield f"{prefix}{entry.name} {_one(entry.stat())}\n"
-                except OSError:
-                    yield f"{prefix}{entry.name} dangling\n"
+            try:
+                looks = entry.stat()
+            except OSError:
+                yield f"{prefix}{entry.name} dangling\n"
+                continue
+            if not entry.is_dir():
+                yield f"{prefix}{entry.name} {_one(looks)}\n"
+                continue
+            yield f"{prefix}{entry.name}/\n"
+            this = (looks.st_dev, looks.st_ino)
+            if this not in above:
+                yield from _below(entry.path, f"{prefix}{entry.name}/", above | {this})
 
 
 def _one(found: os.stat_result) -> str:

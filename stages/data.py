@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, FiniteFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError
 
@@ -33,6 +33,8 @@ def _not_zero(std: float | list[float]) -> float | list[float]:
     return std
 
 
+CHANNELS = {"digits": 1, "mnist": 1, "fashion_mnist": 1, "cifar10": 3, "cifar10_images": 3}
+"""dataset -> channels of its samples; those of image_folder and npz are not known before they are read"""
 PerChannel = FiniteFloat | Annotated[list[FiniteFloat], Field(min_length=1)]
 
 
@@ -71,6 +73,18 @@ class DataParams(Params):
         default=None, description="train samples also written for calibration; unset: 512, or all where there are fewer"
     )
     seed: int = Field(default=0, ge=0, description="seed of splits, limits and order")
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _fits(cls, value: float | list[float], info: ValidationInfo) -> float | list[float]:
+        """One value, or one per channel, as far as the channels are known; `_per_channel` sees to the rest."""
+        dataset, grayscale = info.data.get("dataset"), info.data.get("grayscale", False)
+        channels = 1 if grayscale else CHANNELS.get(str(dataset))
+        if isinstance(value, list) and channels is not None and len(value) not in (1, channels):
+            of = f"{dataset} in grey has" if grayscale else f"{dataset} has"
+            have = "1 channel" if channels == 1 else f"{channels} channels"
+            raise ValueError(f"has {len(value)} values, but {of} {have}; give one value, or one per channel")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> DataParams:

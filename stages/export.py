@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 FIRST_DYNAMO_OPSET = 18
 """asked for an older one, the newer exporter of torch 2.13 warns and writes 18"""
+LAST_TORCHSCRIPT_OPSET = 23
+"""of the older exporter of torch 2.13"""
+LAST_OPSET = 26
+"""that onnxruntime 1.31 reads; the newer exporter of torch 2.13 writes two more"""
 KEPT_METADATA = ("namespace", "pkg.torch.onnx.class_hierarchy", "pkg.torch.onnx.name_scopes")
 """from which module of the model a node comes; the rest is stack traces with file paths and the exporter's notes"""
 
@@ -50,7 +54,7 @@ class ExportParams(Params):
     """What the ONNX file is to look like."""
 
     model: ModelReference = Field(description="the nn.Module that was trained, as module:Class")
-    opset: int = Field(default=18, ge=7, description="version of the ONNX operator set")
+    opset: int = Field(default=18, ge=7, le=LAST_OPSET, description="version of the ONNX operator set")
     dynamic_batch: bool = Field(default=True, description="any number of samples per call; else exactly one")
     exporter: Literal["auto", "dynamo", "torchscript"] = Field(
         default="auto", description="PyTorch's newer or older exporter; auto takes the newer from opset 18 on"
@@ -70,6 +74,11 @@ class ExportParams(Params):
         if self.exporter == "dynamo" and self.opset < FIRST_DYNAMO_OPSET:
             raise ValueError(
                 f"the dynamo exporter writes opset {FIRST_DYNAMO_OPSET} or later, not {self.opset}: use exporter auto"
+            )
+        if self.exporter == "torchscript" and self.opset > LAST_TORCHSCRIPT_OPSET:
+            raise ValueError(
+                f"the torchscript exporter writes opset {LAST_TORCHSCRIPT_OPSET} at most, not {self.opset}: "
+                "use exporter auto"
             )
         if self.input_name == self.output_name:
             raise ValueError(f"input_name and output_name are both '{self.input_name}'")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from typing import TYPE_CHECKING
+import types
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from stages import user_code
+from stages import model_source, user_code
 from stages.base import ModelReference, StageError
 from stages.spelling import did_you_mean
 from stages.torchvision_import import import_module
@@ -14,38 +18,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def build_model(reference: ModelReference) -> nn.Module:
+def build_model(reference: ModelReference, root: Path | None = None) -> nn.Module:
     """The model that the class, or function, `reference` names makes of its arguments, on the CPU.
 
-    Its initial weights come from PyTorch's current random state. Raises StageError, with the file
-    and line at fault, when the import or the constructor fails or the class is no `nn.Module`.
+    Its initial weights come from PyTorch's current random state. Nothing is imported but a module that `model_source`
+    allows below `root` (the project's), and nothing called but an `nn.Module` class or a function that makes models.
+    Raises StageError, with the file and line at fault, when that is not what is named, or when the import or the
+    constructor fails.
     """
     from torch import nn
 
+    root = root or model_source.PROJECT
     module_name, _, class_name = reference.name.partition(":")
-    path = module_name.replace(".", "/") + ".py"
-    try:
-        module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise StageError(
-                f"cannot import {module_name}: {_where(error, path)}: {error}",
-                *user_code.absent_module(error.name or "", user_code.place_of(error)),
-            ) from error
-        raise StageError(f"there is no module {module_name}", f"create {path}, or mend `model`") from error
-    except Exception as error:
-        raise StageError(
-            f"cannot import {module_name}: {_where(error, path)}: {_said(error)}", _mend(error) or user_code.ANOTHER
-        ) from error
+    file = model_source.source_of(root, module_name)
+    path = file.relative_to(root).as_posix() if file else module_name
+    module = _imported(module_name, path)
+    if file and Path(str(module.__file__)).resolve() != file.resolve():
+        raise StageError(f"{module_name} was imported from {module.__file__}, not from {path}", "rename the module")
 
     chosen = getattr(module, class_name, None)
     if chosen is None:
         here = [name for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, nn.Module)]
         raise StageError(f"{path} has no class {class_name}", did_you_mean(class_name, here))
-    if (inspect.isclass(chosen) and not issubclass(chosen, nn.Module)) or not callable(chosen):
-        raise StageError(
-            f"{reference.name} is not a torch.nn.Module class", "name a class that extends nn.Module as `model`"
-        )
+    _refuse_others(chosen, reference.name, root)
     try:
         model: object = chosen(**reference.args)
     except Exception as error:
@@ -57,6 +52,68 @@ def build_model(reference: ModelReference) -> nn.Module:
         message = f"{reference.name} returns {type(model).__name__}, not a torch.nn.Module"
         raise StageError(message, "name a class that extends nn.Module as `model`, or a function that makes one")
     return model
+
+
+def _imported(name: str, path: str) -> types.ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise StageError(
+                f"cannot import {name}: {_where(error, path)}: {error}",
+                *user_code.absent_module(error.name or "", user_code.place_of(error)),
+            ) from error
+        create = f"create {path}, or " if path.endswith(".py") else ""
+        raise StageError(f"there is no module {name}", f"{create}mend `model`") from error
+    except Exception as error:
+        raise StageError(
+            f"cannot import {name}: {_where(error, path)}: {_said(error)}", _mend(error) or user_code.ANOTHER
+        ) from error
+
+
+def _refuse_others(chosen: Any, name: str, root: Path) -> None:
+    """StageError unless `chosen` is an `nn.Module` class, or a function of the project, or a package's model builder.
+
+    A module of the project may have imported anything, `system` of `os` for one, and that can be named then: what
+    counts is where a function was defined. Of a package, only functions annotated to return an `nn.Module` are
+    builders.
+    """
+    from torch import nn
+
+    while isinstance(chosen, functools.partial):
+        chosen = chosen.func
+    if inspect.isclass(chosen):
+        if not issubclass(chosen, nn.Module):
+            raise StageError(f"{name} is not a torch.nn.Module class", "name a class that extends nn.Module as `model`")
+        return
+    chosen = getattr(chosen, "__func__", chosen)
+    try:
+        function = inspect.unwrap(chosen)
+    except ValueError:  # it wraps itself
+        function = None
+    if not isinstance(function, types.FunctionType):
+        raise StageError(
+            f"{name} is of type {type(chosen).__name__}, neither a class nor a function of Python",
+            "name a class that extends nn.Module as `model`, or a function that makes one",
+        )
+    home = str(function.__globals__.get("__name__"))
+    try:
+        file = model_source.source_of(root, home)
+    except StageError as error:
+        raise StageError(
+            f"{name} is a function of {home}, which a recipe may not call", "name what the module itself defines"
+        ) from error
+    if file is not None and home.partition(".")[0] not in model_source.ONLY_CLASSES:
+        return
+    try:
+        made = typing.get_type_hints(function).get("return")
+    except Exception:  # an annotation is code, which may raise anything
+        made = None
+    if not (inspect.isclass(made) and issubclass(made, nn.Module)):
+        raise StageError(
+            f"{name} is not annotated to return a torch.nn.Module, so it is no builder of models",
+            "name a class that extends nn.Module as `model`, or a function of your own that makes one",
+        )
 
 
 def failure(error: BaseException) -> str:

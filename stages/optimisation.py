@@ -1,24 +1,17 @@
-"""The optimizers, losses and learning-rate schedules a recipe can name, found in PyTorch itself."""
+"""The optimizers, losses and learning-rate schedules a recipe names, made by PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stages.base import StageError
-from stages.spelling import did_you_mean
+from stages.torch_names import LOSSES, OPTIMIZERS, SCHEDULERS, require
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-CLASSIFICATION_LOSSES = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
-"""the losses of torch.nn that take scores (N, classes) and one integer label per sample"""
-UNSUITED_OPTIMIZERS = ("Optimizer", "LBFGS", "SparseAdam")
-"""a base class, one that needs a closure, one that takes only sparse gradients"""
-UNSUITED_SCHEDULERS = ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
-"""a base class, and those made from functions or other schedulers, which a recipe cannot write"""
 
 
 @dataclass(frozen=True)
@@ -34,11 +27,7 @@ def make_optimizer(name: str, model: nn.Module, lr: float, args: Mapping[str, An
     """`torch.optim.<name>`, in any case, over the model's trainable parameters; StageError if there is none."""
     import torch
 
-    classes = {
-        key: value
-        for key, value in vars(torch.optim).items()
-        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and key not in UNSUITED_OPTIMIZERS
-    }
+    chosen = getattr(torch.optim, _found("optimizer", name, OPTIMIZERS))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise StageError(
@@ -49,9 +38,10 @@ def make_optimizer(name: str, model: nn.Module, lr: float, args: Mapping[str, An
     # YAML writes a pair, such as Adam's betas, as a list
     pairs = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
     try:
-        return classes[_found(name, classes, "optimizer")](trainable, lr=lr, **pairs)
+        optimizer: torch.optim.Optimizer = chosen(trainable, lr=lr, **pairs)
     except (TypeError, ValueError) as error:
         raise StageError(f"optimizer {name}: {error}", "mend train.lr or train.optimizer_args") from error
+    return optimizer
 
 
 def make_loss(name: str, args: Mapping[str, Any]) -> nn.Module:
@@ -59,20 +49,14 @@ def make_loss(name: str, args: Mapping[str, Any]) -> nn.Module:
     import torch
     from torch import nn
 
-    known = {loss.removesuffix("Loss"): loss for loss in CLASSIFICATION_LOSSES}
-    bare = name if not name.lower().endswith("loss") else name[:-4].rstrip("_")
-    if not any(_folded(bare) == _folded(key) for key in known) and hasattr(nn, name) and name.endswith("Loss"):
-        raise StageError(
-            f"loss {name} does not take one class label per sample", f"supported: {', '.join(CLASSIFICATION_LOSSES)}"
-        )
-    chosen = known[_found(bare, known, "loss", shown=name, listed=CLASSIFICATION_LOSSES)]
+    chosen = getattr(nn, _found("loss", name, LOSSES))
     # class weights come as a list
     tensors = {
         key: torch.tensor(value, dtype=torch.float32) if isinstance(value, list) else value
         for key, value in args.items()
     }
     try:
-        loss: nn.Module = getattr(nn, chosen)(**tensors)
+        loss: nn.Module = chosen(**tensors)
     except (TypeError, ValueError) as error:
         raise StageError(f"loss {name}: {error}", "mend train.loss_args") from error
     if getattr(loss, "reduction", "mean") != "mean":
@@ -90,15 +74,7 @@ def make_schedule(
     """
     from torch.optim import lr_scheduler
 
-    classes = {
-        key: value
-        for key, value in vars(lr_scheduler).items()
-        if isinstance(value, type)
-        and issubclass(value, lr_scheduler.LRScheduler)
-        and not key.startswith("_")
-        and key not in UNSUITED_SCHEDULERS
-    }
-    chosen = _found(name, classes, "scheduler")
+    chosen = _found("scheduler", name, SCHEDULERS)
     defaults: dict[str, dict[str, Any]] = {
         "CosineAnnealingLR": {"T_max": epochs},
         "PolynomialLR": {"total_iters": epochs},
@@ -108,20 +84,16 @@ def make_schedule(
     if chosen == "OneCycleLR" and {"epochs", "steps_per_epoch"} <= args.keys():
         del given["total_steps"]
     try:
-        scheduler = classes[chosen](optimizer, **given)
+        scheduler = getattr(lr_scheduler, chosen)(optimizer, **given)
     except (TypeError, ValueError) as error:
         raise StageError(f"scheduler {name}: {error}", "mend train.scheduler_args") from error
     every = {"OneCycleLR": "batch", "CyclicLR": "batch", "ReduceLROnPlateau": "plateau"}.get(chosen, "epoch")
     return Schedule(scheduler, every)
 
 
-def _found(name: str, known: Iterable[str], kind: str, shown: str = "", listed: Iterable[str] = ()) -> str:
-    known = list(known)
-    for key in known:
-        if _folded(key) == _folded(name):
-            return key
-    raise StageError(f"there is no {kind} '{shown or name}'", did_you_mean(shown or name, listed or known))
-
-
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "")
+def _found(kind: str, name: str, known: Mapping[str, tuple[str, ...]]) -> str:
+    try:
+        return require(name, known)
+    except ValueError as error:
+        said, _, remedy = str(error).partition("; ")
+        raise StageError(f"{kind} {said}", remedy) from error

@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LAST_OPSET, LAST_IR_VERSION = 26, 13
+"""that onnxruntime 1.31 reads"""
+
+
 class SimplifyParams(Params):
     """How to simplify, and what the result must look like."""
 
     tool: Literal["onnxsim", "onnxslim"] = Field(default="onnxsim", description="which simplifier runs")
-    opset: int | None = Field(default=None, ge=7, description="convert to this opset; none keeps the exported one")
-    ir_version: int | None = Field(default=None, ge=3, description="write this ONNX IR version; none keeps it")
+    opset: int | None = Field(
+        default=None, ge=7, le=LAST_OPSET, description="convert to this opset; none keeps the exported one"
+    )
+    ir_version: int | None = Field(
+        default=None, ge=3, le=LAST_IR_VERSION, description="write this ONNX IR version; none keeps it"
+    )
     tolerance: float = Field(
         default=1e-4,
         gt=0,

@@ -13,9 +13,17 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from stages import pretrained
+from stages import pretrained, torch_names
 from stages.base import (
     Device,
     Inputs,
@@ -96,6 +104,25 @@ class TrainParams(Params):
     deterministic: bool = Field(default=True, description="refuse operations that have no deterministic form")
     resources: Resources = Field(default=Resources(cpu=2), description="what the stage asks of the machine")
 
+    @field_validator("optimizer", "loss", "scheduler")
+    @classmethod
+    def _known(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is not None:
+            torch_names.require(name, _TABLES[str(info.field_name)])
+        return name
+
+    @field_validator("optimizer_args", "loss_args", "scheduler_args")
+    @classmethod
+    def _taken(cls, args: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        of = str(info.field_name).removesuffix("_args")
+        if of == "optimizer" and "lr" in args:
+            raise ValueError("cannot hold 'lr'; give the learning rate as `lr`, not in optimizer_args")
+        if of == "loss" and args.get("reduction", "mean") != "mean":
+            raise ValueError("cannot hold a 'reduction' but 'mean'; drop it: mean is the default")
+        # a name that was refused is not there
+        torch_names.refuse_unknown(args, info.data.get(of) or "", _TABLES[of])
+        return args
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainParams:
         if self.weights and self.pretrained:
@@ -106,13 +133,18 @@ class TrainParams(Params):
             raise ValueError("a data root is only a place: give the sha256 of the `pretrained` weights")
         if self.url and not self.pretrained:
             raise ValueError("url is that of `pretrained` weights: give their name below the data root, or drop url")
-        if "lr" in self.optimizer_args:
-            raise ValueError("give the learning rate as `lr`, not in optimizer_args")
         if self.weight_decay is not None and "weight_decay" in self.optimizer_args:
             raise ValueError("weight_decay is given twice: drop it from optimizer_args")
         if self.scheduler_args and not self.scheduler:
             raise ValueError("scheduler_args without a scheduler: give `scheduler`, or drop them")
+        found = torch_names.find(self.scheduler or "", torch_names.SCHEDULERS) or ""
+        for needed in torch_names.NEEDED.get(found, ()):
+            if needed not in self.scheduler_args:
+                raise ValueError(f"scheduler {found} needs '{needed}': write 'scheduler_args: {{{needed}: …}}'")
         return self
+
+
+_TABLES = {"optimizer": torch_names.OPTIMIZERS, "loss": torch_names.LOSSES, "scheduler": torch_names.SCHEDULERS}
 
 
 class Split(NamedTuple):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages import onnx_files
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
@@ -42,6 +42,13 @@ class CalibrateParams(Params):
     input_margin: float = Field(
         default=0.5, ge=0, allow_inf_nan=False, description="for float data: how much wider, as a fraction of the span"
     )
+
+    @field_validator("input_range")
+    @classmethod
+    def _ordered(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and not given[0] < given[1]:
+            raise ValueError(f"must be [lowest, highest], not [{given[0]:g}, {given[1]:g}]")
+        return given
 
 
 def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:

@@ -98,7 +98,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     "a stage that is a number": (
         {"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: digits}\n  train: 3\n" + TARGETS},
         "r.yaml:4:3",
-        "'train' must be a mapping, not a whole number",
+        "'train' must be a mapping, not 3; write 'train: {PARAM: value}', or 'train: {}' to take it as it is",
     ),
     "no targets": ({"recipes/r.yaml": HEAD + DATA}, "r.yaml:1:1", "has no target"),
     "no model": ({"recipes/r.yaml": DATA + TARGETS}, "r.yaml:1:1", "names no model"),
@@ -116,22 +116,22 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     "text for a number": (
         {"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: digits}\n  train: {epochs: ten}\n" + TARGETS},
         "r.yaml:4:11",
-        "should be a valid integer, not text 'ten'",
+        "'epochs' must be a whole number of 1 or more, not text 'ten'; epochs is: passes over",
     ),
     "a quoted number": (
         {"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: digits}\n  train: {epochs: '3'}\n" + TARGETS},
         "r.yaml:4:11",
-        "should be a valid integer, not text '3'",
+        "'epochs' must be a whole number of 1 or more, not text '3'; write it without quotes: 3",
     ),
     "true for a number": (
         {"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: digits}\n  train: {epochs: true}\n" + TARGETS},
         "r.yaml:4:11",
-        "not true/false",
+        "'epochs' must be a whole number of 1 or more, not true; epochs is: passes over",
     ),
     "a number out of range": (
         {"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: digits}\n  train: {epochs: -1}\n" + TARGETS},
         "r.yaml:4:11",
-        "greater than",
+        "'epochs' must be a whole number of 1 or more, not -1; epochs is: passes over",
     ),
     "an unknown resource": (
         {"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: digits}\n  train: {resources: {cpus: 2}}\n" + TARGETS},
@@ -156,7 +156,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     "a model with a wrong argument type": (
         {"recipes/r.yaml": "model: {name: 'models.net:Net', args: 3}\n" + DATA + TARGETS},
         "r.yaml:1:33",
-        "'model' must be",
+        "the model's 'args' must be a mapping of its arguments, not 3",
     ),
     "a model outside": (
         {"recipes/r.yaml": "model: ../x:Net\n" + DATA + TARGETS},
@@ -282,7 +282,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     "a wrong default": (
         {"params.yaml": "stages:\n  train: {seed: x}\n"},
         "params.yaml:2:11",
-        "should be a valid integer",
+        "'seed' must be a whole number of 0 or more, not text 'x'; seed is: seed of",
     ),
     "a wrong place for data": ({"params.yaml": "data_root: 3\n"}, "params.yaml:1:1", "must be a folder"),
 }

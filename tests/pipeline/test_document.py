@@ -11,9 +11,10 @@ SCALARS = [
     "1e-4",
     "1.0e-3",
     "-3",
-    "0o17",
-    "010",
-    "1_000",
+    "+5",
+    ".5",
+    "5.",
+    "-0",
     "yes",
     "off",
     "true",
@@ -34,6 +35,28 @@ def test_a_value_means_what_it_means_to_dvc(text, tmp_path):
     read = load_yaml(tmp_path / "r.yaml")
     assert document.values == read
     assert type(document.values["a"]["b"]) is type(read["a"]["b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("010", "write 10; or 8, as some read it; or quote it if it is text"),
+        ("089", "write 89, or quote it if it is text"),
+        ("-007", "write -7, or quote it if it is text"),
+        ("1_000", "write 1000, or quote it if it is text"),
+        ("1_0.5", "write 10.5, or quote it if it is text"),
+        ("01.5", "write 1.5, or quote it if it is text"),
+        ("0o17", "write 15, or quote it if it is text"),
+        ("0b11", "write 3, or quote it if it is text"),
+        ("!!int '1_0'", "write 10, or quote it if it is text"),
+    ],
+)
+def test_a_number_that_readers_of_yaml_take_for_different_ones_is_refused(text, remedy, tmp_path):
+    (tmp_path / "r.yaml").write_text(f"a:\n  b: {text}\n")
+    problems = []
+    assert read_document(tmp_path, "r.yaml", problems) is None
+    assert [(problem.line, problem.column, problem.remedy) for problem in problems] == [(2, 6, remedy)]
+    assert problems[0].message.endswith("is not the same number to every reader of YAML")
 
 
 def test_every_key_path_knows_its_place(tmp_path):
@@ -57,10 +80,10 @@ def test_what_cannot_be_read_is_a_problem(tmp_path):
     assert read_document(tmp_path, "absent.yaml", problems) is None
     (tmp_path / "folder.yaml").mkdir()
     assert read_document(tmp_path, "folder.yaml", problems) is None
-    (tmp_path / "large.yaml").write_text("a: " + "x" * 1_000_001)
+    (tmp_path / "large.yaml").write_text("a: " + "x" * 100_001)
     assert read_document(tmp_path, "large.yaml", problems) is None
     assert [problem.message for problem in problems] == [
         "no such file",
-        "cannot be read: Is a directory",
-        "is 1,000,004 bytes, too large for a recipe",
+        "is a folder, not a file of text",
+        "is 100,004 bytes, too large for a recipe",
     ]

@@ -118,6 +118,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     module = f"nets_{tmp_path.name}"
     (tmp_path / f"{module}.py").write_text(NETS)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("stages.model_source.PROJECT", tmp_path)
     return module
 
 
@@ -232,6 +233,11 @@ def test_strip_leaves_what_is_computed(tmp_path: Path) -> None:
         ({"input_name": "x", "output_name": "x"}, "are both 'x'"),
         ({"input_name": ""}, "String should match pattern"),
         ({"opset": 6}, "greater than or equal to 7"),
+        ({"opset": 27}, "less than or equal to 26"),
+        (
+            {"exporter": "torchscript", "opset": 24},
+            "the torchscript exporter writes opset 23 at most, not 24: use exporter auto",
+        ),
         ({"tolerance": 0}, "greater than 0"),
         ({"samples": 1}, "greater than or equal to 2"),
         ({"dynamic": True}, "Extra inputs are not permitted"),

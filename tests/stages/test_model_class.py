@@ -37,7 +37,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def build(package: Path, source: str, name: str = "Tiny", **args: object) -> object:
     (package / "net.py").write_text(source)
-    return build_model(ModelReference(name=f"{package.name}.net:{name}", args=args))
+    return build_model(ModelReference(name=f"{package.name}.net:{name}", args=args), package.parent)
 
 
 def refused(package: Path, source: str, name: str = "Tiny", **args: object) -> str:
@@ -57,11 +57,13 @@ def test_a_function_that_makes_a_model_will_do(package: Path) -> None:
 
 
 def test_a_missing_module_or_class_is_told(package: Path) -> None:
-    assert "zoo/net.py has no class Tinny | did you mean 'Tiny'? supported: Tiny" in refused(package, GOOD, "Tinny")
+    assert "zoo/net.py has no class Tinny | did you mean 'Tiny'?" in refused(package, GOOD, "Tinny")
     assert "zoo.net:NotAModel is not a torch.nn.Module class" in refused(package, GOOD, "NotAModel")
-    with pytest.raises(StageError, match=r"there is no module zoo_x\.y") as caught:
-        build_model(ModelReference(name="zoo_x.y:Tiny"))
-    assert "create zoo_x/y.py" in caught.value.remedy
+    with pytest.raises(StageError, match=r"'zoo_x\.y' is no module of this repository"):
+        build_model(ModelReference(name="zoo_x.y:Tiny"), package.parent)
+    with pytest.raises(StageError, match=r"should be in .*/nett\.py, which does not exist") as caught:
+        build_model(ModelReference(name=f"{package.name}.nett:Tiny"), package.parent)
+    assert caught.value.remedy == "did you mean 'net'?"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +116,7 @@ def test_the_file_at_fault_is_named_where_the_model_imports_it(package: Path) ->
 def test_nobody_is_asked_to_mend_python(name: str) -> None:
     with pytest.raises(StageError) as caught:
         build_model(ModelReference(name=name, args={"a": 1}))
-    assert "`model`" in caught.value.remedy or "`args`" in caught.value.remedy
-    assert "mend os" not in caught.value.remedy and ".py" not in caught.value.remedy
+    assert caught.value.remedy.startswith("name a class in models/") and ".py" not in caught.value.remedy
 
 
 @pytest.mark.parametrize("name", ["torchvision.models:squeezenet1_0", "{package}.net:squeezenet1_0"])
@@ -125,14 +126,128 @@ def test_a_model_that_is_torchvisions_or_imports_it_is_built(package: Path, name
         "from torchvision import models\n\ndef squeezenet1_0(**args):\n    return models.squeezenet1_0(**args)\n"
     )
     program = (
-        "import sys; from stages.base import ModelReference; from stages.model_class import build_model; "
-        "print(type(build_model(ModelReference(name=sys.argv[1]))).__name__)"
+        "import sys; from pathlib import Path; from stages.base import ModelReference; "
+        "from stages.model_class import build_model; "
+        "root = None if sys.argv[1].startswith('torchvision') else Path(sys.argv[2]); "
+        "print(type(build_model(ModelReference(name=sys.argv[1]), root)).__name__)"
     )
     paths = os.pathsep.join([str(package.parent), *filter(None, sys.path)])
     done = subprocess.run(
-        [sys.executable, "-c", program, name.format(package=package.name)],
+        [sys.executable, "-c", program, name.format(package=package.name), str(package.parent)],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
     )
     assert (done.stdout, done.returncode) == ("SqueezeNet\n", 0), done.stderr
+
+
+# what a recipe may not call: it says which name, and with which arguments
+
+PROBES = """
+import functools, os, subprocess
+from os import system
+from os.path import join
+from torch import load, nn
+from torch.hub import load as hub
+from torchvision_like import builder
+
+class Tiny(nn.Module):
+    def __init__(self, width=2):
+        super().__init__()
+        self.fc = nn.Linear(width, 2)
+
+    @classmethod
+    def made(cls, width=3):
+        return cls(width)
+
+run = subprocess.run
+alias = system
+popen = os.popen
+part = functools.partial(os.system, "false")
+stated = functools.partial(Tiny, width=7)
+made = Tiny.made
+cached = functools.lru_cache(lambda width=4: Tiny(width))
+instance = Tiny()
+Exit = SystemExit
+
+@functools.wraps(os.popen)
+def disguised(width=5):
+    return Tiny(width)
+"""
+
+
+@pytest.fixture
+def probes(package: Path) -> Path:
+    (package.parent / "torchvision_like").mkdir()
+    (package.parent / "torchvision_like/__init__.py").write_text("def builder(): raise AssertionError\n")
+    return package
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("system", "neither a class nor a function"),
+        ("alias", "neither a class nor a function"),
+        ("part", "neither a class nor a function"),
+        ("instance", "neither a class nor a function"),
+        ("os", "neither a class nor a function"),
+        ("join", "is a function of posixpath, which a recipe may not call"),
+        ("run", "is a function of subprocess, which a recipe may not call"),
+        ("popen", "is a function of os, which a recipe may not call"),
+        ("load", "is a function of torch.serialization, which a recipe may not call"),
+        ("hub", "is a function of torch.hub, which a recipe may not call"),
+        ("Exit", "is not a torch.nn.Module class"),
+        ("disguised", "is a function of os, which a recipe may not call"),
+    ],
+)
+def test_what_a_module_of_the_project_only_imports_is_not_called(probes: Path, name: str, message: str) -> None:
+    assert message in refused(probes, PROBES, name)
+
+
+def test_ways_to_make_a_model_are_called(probes: Path) -> None:
+    for name, width in (("stated", 7), ("made", 3), ("cached", 4)):
+        assert build(probes, PROBES, name).fc.in_features == width  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("os:system", "subprocess:run", "builtins:eval", "pickle:loads", "importlib:import_module", "torch:load"),
+        *(
+            "torch.hub:load",
+            "torch.jit:load",
+            "numpy:load",
+            "torchvision:models",
+            "torchvision.io:read_file",
+            "pip:main",
+        ),
+        *("stages.weights:load_weights", "pipeline.cli:main", "envs.install:install", "benchmarks.ezkl:main"),
+        *("artifacts.x:run", "models.__main__:run", "__main__:run", "models.digits_cnn.__class__:x"),
+    ],
+)
+def test_no_other_module_is_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(name: str) -> None:
+        raise AssertionError(f"{name} was imported")
+
+    monkeypatch.setattr("importlib.import_module", never)
+    with pytest.raises(StageError):
+        build_model(ModelReference(name=name))
+
+
+def test_a_link_out_of_the_repository_is_not_imported(package: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "net.py"
+    outside.write_text("raise AssertionError\n")
+    (package / "net.py").symlink_to(outside)
+    with pytest.raises(StageError, match=r"net\.py is a link that leads outside the repository"):
+        build_model(ModelReference(name=f"{package.name}.net:Tiny"), package.parent)
+
+
+def test_builders_of_packages_make_models_and_nothing_else_of_them_is_called() -> None:
+    assert build_model(ModelReference(name="torch.nn:Linear", args={"in_features": 3, "out_features": 2})).weight.shape
+    made = build_model(ModelReference(name="torchvision.models:resnet18", args={"num_classes": 7}))
+    assert made.fc.out_features == 7  # type: ignore[union-attr]
+    for name in ("torchvision.models:list_models", "torchvision.models:get_weight", "torch.nn.init:zeros_"):
+        with pytest.raises(StageError, match=r"is not annotated to return a torch\.nn\.Module"):
+            build_model(ModelReference(name=name))
+    with pytest.raises(StageError, match=r"there is no module torchvision\.models\.nothing"):
+        build_model(ModelReference(name="torchvision.models.nothing:Net"))

@@ -32,8 +32,8 @@ def test_a_pair_from_yaml_is_a_list() -> None:
 
 def test_unfit_optimizers_are_refused() -> None:
     message = refused(make_optimizer, "adm", MODEL, 0.1, {})
-    assert message.startswith("there is no optimizer 'adm' | did you mean 'Adam'? supported: ASGD,")
-    assert "LBFGS" not in message
+    assert message.startswith("optimizer cannot be 'adm' | did you mean 'Adam'?")
+    assert "it needs a closure | known:" in refused(make_optimizer, "lbfgs", MODEL, 0.1, {}).replace("; ", " | ")
     assert "optimizer adam: " in refused(make_optimizer, "adam", MODEL, 0.1, {"momentum": 1})
     assert "ReLU has no trainable parameters" in refused(make_optimizer, "adam", nn.ReLU(), 0.1, {})
 
@@ -61,8 +61,9 @@ def test_loss_arguments() -> None:
 
 def test_unfit_losses_are_refused() -> None:
     message = refused(make_loss, "cros_entropy", {})
-    assert message.startswith("there is no loss 'cros_entropy' | did you mean 'CrossEntropyLoss'? supported:")
-    assert "loss MSELoss does not take one class label per sample" in refused(make_loss, "MSELoss", {})
+    assert message.startswith("loss cannot be 'cros_entropy' | did you mean 'CrossEntropyLoss'?")
+    for name in ("MSELoss", "mse", "BCE_loss"):
+        assert f"loss cannot be '{name}': it does not take one class label per sample" in refused(make_loss, name, {})
     assert "loss nll: " in refused(make_loss, "nll", {"smooth": 1})
     assert "reduction must be 'mean'" in refused(make_loss, "nll", {"reduction": "sum"})
 
@@ -91,5 +92,6 @@ def test_lengths_are_those_of_the_run() -> None:
 def test_unfit_schedules_are_refused() -> None:
     optimizer = make_optimizer("sgd", MODEL, 0.1, {})
     message = refused(make_schedule, "Cosine", optimizer, {}, 0.1, 3, 5)
-    assert "there is no scheduler 'Cosine' |" in message and "LambdaLR" not in message
+    assert message == "scheduler cannot be 'Cosine' | did you mean 'CosineAnnealingLR'?"
+    assert "it is made from a function" in refused(make_schedule, "LambdaLR", optimizer, {}, 0.1, 3, 5)
     assert "scheduler StepLR: " in refused(make_schedule, "StepLR", optimizer, {}, 0.1, 3, 5)
