@@ -22,6 +22,7 @@ from pipeline.display import make_display
 from pipeline.errors import Exit, RecastError, RecipeError
 from pipeline.events import Changed, Ended, Event, Planned, Progress, State
 from pipeline.layout import GUARD, RECIPES, find_root
+from pipeline.tool_variables import SWITCHES
 
 if TYPE_CHECKING:
     import psutil
@@ -33,6 +34,7 @@ def main(given: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of `errors.Exit`."""
     options = arguments.parse(sys.argv[1:] if given is None else list(given), _VERBS, _registered)
     signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.update(SWITCHES)
     try:
         sys.exit(options.verb(options))
     except RecipeError as error:
