@@ -24,6 +24,7 @@ from pipeline.display import make_display
 from pipeline.errors import Exit, RecastError, RecipeError
 from pipeline.events import Changed, Ended, Event, Planned, Progress, State
 from pipeline.layout import GUARD, RECIPES, find_root
+from pipeline.tool_variables import SWITCHES
 
 if TYPE_CHECKING:
     import psutil
@@ -43,6 +44,7 @@ def main(given: Sequence[str] | None = None) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a locale that lacks a character of a name must not end a verb
         sys.stdout.reconfigure(errors="backslashreplace")
+    os.environ.update(SWITCHES)
     try:
         sys.exit(options.verb(options))
     except RecipeError as error:

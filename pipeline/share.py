@@ -349,7 +349,6 @@ def _run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def _configure(root: Path, level: str, option: str, value: str) -> None:
     """`dvc config` of one option; the level is `--project` or `--local`."""
     command = [sys.executable, "-m", "dvc", "config", "--quiet", level, option, value]
-    variables = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
         raise RecastError(f"dvc cannot set {option}: {done.stderr.strip().removeprefix('ERROR: ')}")

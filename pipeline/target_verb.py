@@ -12,6 +12,7 @@ from typing import Any
 from pipeline import environments
 from pipeline.errors import RecastError
 from pipeline.plan import Plan, PlannedStage, make_plan
+from pipeline.tool_variables import tool_variables
 from stages.registry import PREDICTORS, VERBS, load_verb
 
 LOCAL = ".recast/local"
@@ -44,7 +45,7 @@ def call(root: Path, name: str, options: Mapping[str, Any], say: Callable[[str],
         "artifacts": artifacts,
     }
     arguments = [str(environment.python), "-m", "pipeline.verb_process", json.dumps(job)]
-    return Call(arguments[0], arguments, {**os.environ, "PYTHONPATH": str(root)})
+    return Call(arguments[0], arguments, {**os.environ, **tool_variables(root), "PYTHONPATH": str(root)})
 
 
 def _artifacts(root: Path, what: str, reads: tuple[str, ...], say: Callable[[str], None]) -> dict[str, Any]:

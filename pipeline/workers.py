@@ -24,6 +24,7 @@ from typing import IO, Any
 from pipeline.environments import PINS, Environment
 from pipeline.errors import Interrupted, RecastError
 from pipeline.fork_server import REQUEST
+from pipeline.tool_variables import tool_variables
 
 SERVER_LOGS = ".recast/logs/workers"
 SERVER_LOG_BYTES = 200_000
@@ -212,21 +213,20 @@ def _interrupted() -> Interrupted:
 
 
 def worker_variables(root: Path, threads: int, gpus: Sequence[str] = ()) -> dict[str, str]:
-    """A process's environment variables: the thread budget, the GPUs, and nothing of the caller's Python."""
+    """A process's environment variables: tools' switches, thread budget, GPUs, and nothing of the caller's Python."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     budget = dict.fromkeys(_THREAD_VARIABLES, str(threads))
     if gpus:
         budget["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     return {
         **kept,
+        **tool_variables(root),
         **budget,
         "TF_NUM_INTEROP_THREADS": "1",
         # waiting threads that spin for long starve a busy machine (a training step took 172 ms, 124 ms so);
         # on an idle one this costs nothing measurable, while not spinning at all took 45 % more
         "GOMP_SPINCOUNT": "20000",
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        # it would report models and their use to its maker, from a thread that no fork can carry over
-        "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONPATH": str(root),
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipeline import environments  # noqa: E402 - needs the path set above
+from pipeline.tool_variables import SWITCHES, tool_variables  # noqa: E402
 
 PYTEST_PACKAGES = ("pytest", "iniconfig", "packaging", "pluggy", "pygments")
 NO_TESTS_COLLECTED = 5
@@ -75,7 +76,7 @@ def _reported(chosen: list[str], reports: Path, name: str) -> list[str]:
 def _stage_group(name: str, files: list[str], chosen: list[str]) -> tuple[str, int]:
     """What the tests of one environment say, and their exit code."""
     said = [f"\n== tests in the environment '{name}'"]
-    beside = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(_pytest_folder())])}
+    beside = {**tool_variables(ROOT), "PYTHONPATH": os.pathsep.join([str(ROOT), str(_pytest_folder())])}
     environment = environments.ensure(ROOT, name, said.append)
     done = _pytest(str(environment.python), files, chosen, beside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return "\n".join([*said, done.stdout]), done.returncode
@@ -97,7 +98,7 @@ def _pytest(
 ) -> subprocess.CompletedProcess[str]:
     command = [python, "-m", "pytest", "-p", "no:cacheprovider", "--quiet", *chosen, *files]
     # one thread each: the machines these run on are small and shared
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
+    environment = {**os.environ, **SWITCHES, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **variables}
     return subprocess.run(command, cwd=ROOT, env=environment, text=True, **options)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from stages.base import StageError
 from stages.serving import tensors
-from stages.serving.pool import Busy, Lost, Pool, TooLong
+from stages.serving.pool import Absent, Busy, Lost, Pool, TooLong
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,7 +59,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         413: "The body is too large.",
         422: "The model does not take this input: its shape, or its values.",
         500: "The model failed.",
-        503: "Too many requests wait already.",
+        503: "Too many requests wait already, or no process of the model is there just now.",
         504: "The model took too long.",
     }.items()
 }
@@ -99,7 +100,10 @@ def _add_routes(app: FastAPI, pool: Pool) -> None:
         return pool.model
 
     async def health() -> JSONResponse:
-        return _json({"status": "ready"}) if pool.is_ready else _json({"status": "no process of the model"}, 503)
+        if pool.is_ready:
+            return _json({"status": "ready"})
+        absence = pool.absence()
+        return _json({"status": "no process of the model", "reason": str(absence)}, 503, _retry_after(absence))
 
     # annotations are text in this module, and Request is no name of it
     predict.__annotations__["request"] = Request
@@ -129,6 +133,8 @@ async def _predict(pool: Pool, request: Request) -> JSONResponse:
         return _fault(422, error.message, error.remedy)
     except Busy:
         return _fault(503, "too many requests wait already", "send it again later", {"Retry-After": RETRY_AFTER_S})
+    except Absent as absence:
+        return _fault(503, str(absence), "send it again later; another process is started", _retry_after(absence))
     except TooLong:
         return _fault(504, "the model took too long", "send fewer samples, or raise --timeout of recast serve")
     except Lost:
@@ -164,6 +170,10 @@ def _read(content_type: str, body: bytes) -> tuple[Any, str]:
     if isinstance(said["input"], list):
         return tensors.from_lists(said["input"]), values
     raise StageError("'input' is neither a list nor a base64 TensorProto", f"send {form}")
+
+
+def _retry_after(absence: Absent) -> dict[str, str]:
+    return {"Retry-After": str(math.ceil(absence.retry_after_s))}
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from onnx import numpy_helper
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, 5 gives a proof alone, else it sums
+# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, 5 gives a proof alone,
+# 6 says that it is at work and waits long, else it sums
 MODEL = """
 import os, time
 import numpy as np
@@ -33,13 +35,16 @@ from stages.serving.model import Answer, ServedModel
 def load(emitted, means):
     print("noise of a tool")
     progress("at work")
-    if emitted.name == "broken":
+    if emitted.name == "broken" or (emitted.parent / "unreadable").exists():
         raise RuntimeError("no such weights")
 
     def predict(x):
         kind = x.flat[0]
         if kind == 1:
             time.sleep(3)
+        if kind == 6:
+            (emitted.parent / "at work").touch()
+            time.sleep(60)
         if kind == 2:
             os._exit(7)
         if kind == 3:
@@ -102,6 +107,20 @@ def start(tmp_path: Path, emitted: str = "emit", **options: Any) -> subprocess.P
         # a test run in the background ignores SIGINT, and would hand that on
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+def kill_worker(service: Service) -> None:
+    """Kill -9 the process of the model, which the service started."""
+    (worker,) = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def wait_until(come: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not come():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -217,6 +236,49 @@ def test_more_requests_than_may_wait_are_turned_away(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert sorted(codes) == [200, 200, 503, 503]
+
+
+def test_a_process_killed_again_and_again_comes_back(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        for _ in range(5):
+            kill_worker(service)
+            wait_until(lambda: service.send("GET", "/health")[0] == 200)
+        assert service.predict(SAMPLE) == (200, {"output": [15.5, -15.5]})
+
+
+def test_who_asks_while_none_is_there_waits_for_the_next(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        kill_worker(service)
+        assert service.predict(SAMPLE)[0] == 200
+
+
+def test_a_request_whose_process_is_killed_may_be_sent_again(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+
+        def kill_at_work() -> None:
+            wait_until((tmp_path / "at work").exists)
+            kill_worker(service)
+
+        threading.Thread(target=kill_at_work).start()
+        code, said, headers = service.send("POST", "/predict", b'{"input": [[6, 0, 0], [0, 0, 0]]}')
+        assert code == 503 and "killed by signal 9" in said["error"] and "again" in said["remedy"]
+        assert headers["Retry-After"]
+        assert service.predict(SAMPLE)[0] == 200
+
+
+def test_while_no_process_can_be_started_all_are_told_why(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        hindrance = tmp_path / "unreadable"
+        hindrance.touch()
+        kill_worker(service)
+        wait_until(lambda: "no such weights" in service.send("GET", "/health")[1].get("reason", ""))
+        code, said, headers = service.send("GET", "/health")
+        assert code == 503 and said["status"] == "no process of the model" and int(headers["Retry-After"]) >= 1
+        code, said, headers = service.send("POST", "/predict", json.dumps({"input": SAMPLE}).encode())
+        assert code == 503 and "no such weights" in said["error"] and headers["Retry-After"]
+        hindrance.unlink()
+        wait_until(lambda: service.send("GET", "/health")[0] == 200)
+        assert service.predict(SAMPLE)[0] == 200
 
 
 def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
