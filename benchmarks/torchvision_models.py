@@ -9,9 +9,10 @@ repository. Without --all, the smallest model of each family. One is
     right     every form computes what the form before does: no layer is blamed (docs/parity.md)
     lossy     the same, but int8 itself costs more than a layer should: `recast blame` names the layer
     refused   a stage says what it cannot do, and what to do instead; each reason is printed once
-    wrong     anything else: another function was emitted, or something broke off that was no refusal
+    wrong     another function came out, or the scores differ by what no layer accounts for
+    crashed   a stage broke off without saying what to do
 
-No accuracy is looked at: random networks give nearly equal scores. Exits with 1 if any is wrong.
+No accuracy is looked at: random networks give nearly equal scores. Exits with 1 if any is wrong or crashed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.outcomes import Kind, Outcome, failed, figures, show  # noqa: E402 - needs the path set above
+
 TARGETS = ("onnxruntime", "c", "wasm", "akida")
 SMALLEST = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
@@ -45,12 +48,8 @@ ARGUMENTS = {
     "inception_v3": {"init_weights": False},
     "vit": {"image_size": 64},
 }
-STATES = ("right", "lossy", "refused", "wrong")
 LOSSY_DB = 10.0
 """an int8 model whose scores keep less is of no use, whichever layer it was"""
-
-Found = dict[tuple[str, str], tuple[str, str]]
-"""(model, target) -> one of STATES, and the figure or reason"""
 
 
 def main() -> None:
@@ -68,48 +67,20 @@ def main() -> None:
         return
     targets = options.target or list(TARGETS)
     names = options.model or (["all"] if options.all else list(SMALLEST))
-    found: Found = {}
+    found: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="recast benchmark ") as temporary:
         place = make_repository(Path(temporary) / "project")
         names = in_torch(place, names)
         for name in names:
             write_recipe(place, name, targets)
         for name in names:
-            for target, result in run(place, name, targets).items():
-                found[name, target] = result
-                print(f"{name}/{target}: {' '.join(result)}", file=sys.stderr, flush=True)
-    show(found, names, targets)
-    counts = {f"{target}_{state}": count(found, target, state) for target in targets for state in STATES}
+            for outcome in run(place, name, targets):
+                found.append(outcome)
+                print(f"{name}/{outcome.target}: {outcome.kind} {outcome.reason}", file=sys.stderr, flush=True)
+    show(found)
     if options.json:
-        print(json.dumps(counts))
-    sys.exit(any(state == "wrong" for state, _ in found.values()))
-
-
-def count(found: Found, target: str, state: str) -> int:
-    """How many models ended so on the target."""
-    return sum(of == target and one == state for (_, of), (one, _) in found.items())
-
-
-def show(found: Found, names: Sequence[str], targets: Sequence[str]) -> None:
-    """Print the tables."""
-    # not where the weights are made
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=max(120, Console().width))
-    table = Table("model", *targets)
-    for name in names:
-        cells = [found[name, target] for target in targets]
-        table.add_row(name, *(state if state in ("refused", "wrong") else f"{state}, {said}" for state, said in cells))
-    for state in STATES:
-        table.add_row(state, *(str(count(found, target, state)) for target in targets), style="bold")
-    console.print(table)
-    reasons: dict[tuple[str, str, str], list[str]] = {}
-    for (name, target), (state, said) in found.items():
-        if state in ("refused", "wrong"):
-            reasons.setdefault((state, target, said), []).append(name)
-    for (state, target, said), of in sorted(reasons.items()):
-        console.print(f"{state} by {target}: {said} ({', '.join(of)})", markup=False, highlight=False)
+        print(json.dumps(figures(found)))
+    sys.exit(failed(found))
 
 
 # -- the project
@@ -210,37 +181,48 @@ def make_weights(place: Path, names: Sequence[str]) -> list[str]:
 # -- running
 
 
-def run(place: Path, name: str, targets: Sequence[str]) -> dict[str, tuple[str, str]]:
+def run(place: Path, name: str, targets: Sequence[str]) -> list[Outcome]:
     """Run one recipe; what became of each target."""
     command = [str(place / "recast"), "run", name, "--json"]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    failed = {event["stage"]: event for event in events if event["event"] == "changed" and event["state"] == "failed"}
+    failures = [event for event in events if event["event"] == "changed" and event["state"] == "failed"]
     if done.returncode not in (0, 1) or not events:
-        return dict.fromkeys(targets, ("wrong", done.stderr.strip() or f"exit code {done.returncode}"))
-    trunk = [event for stage, event in failed.items() if stage.count("/") == 1]
-    own = {target: [event for stage, event in failed.items() if f"/{target}/" in stage] for target in targets}
-    return {target: ended(place, name, target, [*trunk, *own[target]]) for target in targets}
+        return [Outcome(target, name, "crashed", done.stderr.strip() or "no event") for target in targets]
+    # of the trunk, or of the target
+    stages = {
+        target: [one for one in failures if one["stage"].split("/")[1:-1] in ([], [target])] for target in targets
+    }
+    return [
+        refusal(target, name, stages[target][0]) if stages[target] else compared(place, name, target)
+        for target in targets
+    ]
 
 
-def ended(place: Path, name: str, target: str, failed: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """The state and the figure or reason of one target."""
-    if failed:
-        stage = failed[0]["stage"].partition("/")[2]
-        # behind the reason come the last lines of the log
-        reason = (failed[0].get("error") or "it failed without a reason").splitlines()[0]
-        # what verify or a comparison finds is no refusal: something was made, and it is not right
-        differs = stage.endswith("verify") or "differ" in reason or "wrong" in reason
-        refused = bool(failed[0].get("remedy")) and not differs
-        return ("refused" if refused else "wrong", f"{stage}: {reason}")
+def refusal(target: str, name: str, failure: dict[str, Any]) -> Outcome:
+    """What became of a target of which a stage failed."""
+    stage = failure["stage"].partition("/")[2]
+    # behind the reason come the last lines of the log
+    reason = (failure.get("error") or "it failed without a reason").splitlines()[0]
+    # what a comparison finds is no refusal: something was made, and it is not right
+    differs = stage.endswith("verify") or "differ" in reason or "wrong" in reason
+    kind: Kind = "wrong" if differs else "refused" if failure.get("remedy") else "crashed"
+    return Outcome(target, name, kind, f"{stage}: {reason}")
+
+
+def compared(place: Path, name: str, target: str) -> Outcome:
+    """What `verify` found of the forms of the model, whose reports are those `recast blame` shows."""
     report = json.loads((place / "artifacts" / name / target / "verify/parity.json").read_text(encoding="utf-8"))
     worst = min(hop["output"]["sqnr_db"] for hop in report["hops"])
     for hop in report["hops"]:
         if hop["blamed"] and hop["kind"] != "int8":
-            return "wrong", f"verify: {hop['from']} → {hop['to']}: the error jumps at {hop['blamed']}"
+            said = f"{hop['from']} → {hop['to']}: the error jumps at {hop['blamed']}"
+            return Outcome(target, name, "wrong", said)
         if hop["blamed"] or (hop["kind"] == "int8" and hop["output"]["sqnr_db"] < LOSSY_DB):
-            return "lossy", f"{worst:.0f} dB"
-    return "right", f"{worst:.0f} dB"
+            return Outcome(target, name, "lossy", f"{worst:.0f} dB")
+    if unexplained := report.get("unexplained"):
+        return Outcome(target, name, "wrong", " ".join(unexplained))
+    return Outcome(target, name, "right", f"{worst:.0f} dB")
 
 
 if __name__ == "__main__":
