@@ -24,7 +24,8 @@ from tests.stages.onnxruntime_chain import SCHEME, int8, prepared
 KINDS: dict[str, dict[str, Any]] = {
     "that saturates without VNNI": {"reduce_range": False},
     "in seven bits": {},
-    "of uint8": {"activation_type": "uint8", "weight_type": "uint8", "reduce_range": False},
+    "of int8": {"activation_type": "int8"},
+    "of uint8 weights": {"weight_type": "uint8", "reduce_range": False},
 }
 
 
