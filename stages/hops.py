@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stages import layer_names, onnx_files, tensor_matching
 from stages.base import Inputs, Plot, StageError
 from stages.onnx_form import Arrays, Given, OnnxForm
-from stages.parity import EXACT_DB, LARGEST, Difference, Kind, LayerError, difference, first_jump, ranked, rms
+from stages.parity import EXACT_DB, LARGEST, RIGHT_DB, Difference, Kind, LayerError, difference, first_jump, ranked, rms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,6 +94,11 @@ class Hop:
     """how the values of the two forms come about"""
     remainder: Difference | None = None
     """of the scores that `verify` measured, from the output of the layers as they are shown; None if none were given"""
+
+    @property
+    def accounted(self) -> bool:
+        """Whether the layers shown give what the whole gave, but for rounding."""
+        return self.remainder is None or self.remainder.sqnr_db >= RIGHT_DB
 
 
 class Recorded:
@@ -369,6 +374,8 @@ def said(hops: Sequence[Hop]) -> str:
     kept = f"from {losing.before} to {losing.after} the output keeps {losing.output.sqnr_db:.1f} dB"
     if len(losing.layers) < 2:
         return f"{kept}; the {losing.after} model does not show its layers"
+    if not losing.accounted:
+        return f"{kept}, which its layers do not account for"
     worst = [f"{layer.title} ({(layer.alone or layer.after).sqnr_db:.1f} dB)" for layer in ranked(losing.layers)[:3]]
     return f"no single layer is at fault: {kept}, and most is lost at {', '.join(worst)}"
 

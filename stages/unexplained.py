@@ -66,6 +66,9 @@ def losses(hops: Sequence[Hop]) -> list[str]:
             continue
         classes = f", and {1 - hop.agreement:.1%} of the samples change class" if fewer and hop.agreement else ""
         lost = f"From the {hop.before} to the {hop.after} model {_kept(hop.output)}{classes}"
+        if not hop.accounted:
+            found.append(f"{lost}.")
+            continue
         if len(hop.layers) < 2:
             found.append(f"{lost}; the {hop.after} model shows no layers, so which one loses it is not known.")
             continue
@@ -84,7 +87,7 @@ def remainders(hops: Sequence[Hop], compared: Measured, every: Measured, float_m
     """
     found = []
     for hop in hops:
-        if hop.remainder is not None and hop.remainder.sqnr_db < RIGHT_DB:
+        if hop.remainder is not None and not hop.accounted:
             found.append(
                 f"The layers of the {hop.after} model do not account for its output: put together they give one from "
                 f"which that of the whole model differs by {_size(hop.remainder)}."

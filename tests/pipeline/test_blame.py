@@ -60,10 +60,10 @@ INT8 = hop(
 def place(write):
     root = write({})
 
-    def put(hops, folder="artifacts/base/akida/verify", age=0):
+    def put(hops, folder="artifacts/base/akida/verify", age=0, **more):
         (root / folder).mkdir(parents=True, exist_ok=True)
         path = root / folder / "parity.json"
-        path.write_text(hops if isinstance(hops, str) else json.dumps({"hops": hops}))
+        path.write_text(hops if isinstance(hops, str) else json.dumps({"hops": hops, **more}))
         os.utime(path, (1_000_000 - age, 1_000_000 - age))
         return root
 
@@ -110,6 +110,46 @@ def test_without_that_they_are_ranked_by_their_own_error(place):
     text = as_text(report)
     assert text.startswith("base/akida: verify passed. No layer's error jumps.")
     assert "What costs most, by the layer's own SQNR:" in text
+
+
+def test_what_verify_measured_and_no_layer_explains_is_said(place):
+    emitted = hop("quantized", "emitted", 12.0, [layer("conv1", 60.0, 60.0), layer("fc", 55.0, 60.0, before=60.0)])
+    emitted["remainder"] = numbers(12.5, 6.3)
+    measured = {"samples": 64, **numbers(11.0, 6.3), "agreement": 0.95, "worst_sample": 20}
+    root = place(
+        [FLOAT, emitted],
+        forms={"exported": "onnxruntime", "simplified": "onnxruntime", "emitted": "the chip"},
+        verify={"compared": measured, "all": {**measured, "samples": 360, "worst_sample": 213}},
+        unexplained=["The layers of the emitted model do not account for its output."],
+        cpu="x86-64, AVX2 without VNNI",
+    )
+    report = blame(root, make_plan(root), "base", "akida")
+    text = as_text(report, "x86-64, AVX-512 with VNNI")
+    lines = text.splitlines()
+    assert lines[0] == "base/akida: verify passed. No layer's error jumps."
+    assert lines[2] == "The layers of the emitted model do not account for its output."
+    rows = {line.split("  ")[1]: line.split() for line in lines if line.startswith("  ")}
+    assert rows["quantized → emitted"][3:6] == ["0.25", "12.0", "dB"]
+    assert rows["its layers → emitted as a whole"][7:] == ["6.3", "12.5", "dB", "0.990000", "64", "–"]
+    assert rows["compared by layer (64)"][4:] == ["6.3", "11.0", "dB", "95.00%", "20"]
+    assert rows["all (360)"][2:] == ["6.3", "11.0", "dB", "95.00%", "213"]
+    assert "  exported, simplified  onnxruntime" in lines and "  emitted               the chip" in lines
+    assert (
+        "These figures were measured on x86-64, AVX2 without VNNI, and this machine is x86-64, AVX-512 with VNNI: see "
+        "'Kinds of CPU' in docs/parity.md."
+    ) in lines
+    document = json.loads(as_json(report, "x86-64, AVX2 without VNNI"))
+    assert document["cpu"] == {"measured_on": report.cpu, "this_machine": report.cpu}
+    assert document["unexplained"] == list(report.unexplained) and document["verify"]["all"]["worst_sample"] == 213
+
+
+def test_a_layer_whose_integers_jump_is_said_to_by_how_many_steps(place):
+    wrong = layer("conv1", 17.0, 17.0, before=200.0) | {"alone_steps": 128.0}
+    root = place([hop("quantized", "emitted", 17.0, [wrong, layer("fc", 17.0, 200.0, before=17.0)], blamed="conv1")])
+    text = as_text(blame(root, make_plan(root), "base", "akida"))
+    assert text.splitlines()[0].endswith("Given the right input it has 17.0 dB, and an integer is up to 128 steps off.")
+    # what loses nothing costs nothing
+    assert text[text.index("What costs most") :].splitlines()[2:4] == ["  layer  alone", "  conv1  17.0 dB"]
 
 
 def test_the_report_of_a_failed_run_is_read_if_it_is_newer(place):

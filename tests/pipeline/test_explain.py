@@ -453,6 +453,32 @@ def test_the_answer_comes_first_and_the_guard_last(recipes):
     ]
 
 
+def test_the_kind_of_cpu_a_result_was_measured_on_is_said(recipes):
+    """Of what is there, and of what would be restored; and how it compares with this machine's."""
+    plan = make_plan(recipes)
+    verify = plan.stages["base/onnxruntime/verify"]
+    lay(recipes, {f"{verify.out}/metrics.json": '{"cpu": "x86-64, AVX2 without VNNI"}'})
+    repo = Repo(str(recipes))
+    repo.commit(force=True)
+    repo.close()
+    (there,) = explained(recipes, "base/onnxruntime/verify")
+    assert (there.verdict, there.cpu) == (Verdict.UP_TO_DATE, "x86-64, AVX2 without VNNI")
+    assert {one.cpu for one in explained(recipes, "base/onnxruntime") if one.stage != there.stage} == {""}
+    shutil.rmtree(recipes / verify.out)
+    (gone,) = explained(recipes, "base/onnxruntime/verify")
+    assert (gone.verdict, gone.cpu) == (Verdict.RESTORED, there.cpu)
+    assert as_text([there], there.cpu).splitlines()[1] == (
+        "    measured on x86-64, AVX2 without VNNI, as this machine is"
+    )
+    assert as_text([gone], "x86-64, AVX-512 with VNNI").splitlines()[-1] == (
+        "    what would be restored was measured on x86-64, AVX2 without VNNI, and this machine is x86-64, AVX-512 "
+        "with VNNI: see 'Kinds of CPU' in docs/parity.md"
+    )
+    assert as_text([there]).endswith("; what this machine is, no environment is built to tell")
+    (plain,) = json.loads(as_json([there], "arm64, NEON with dot product"))
+    assert plain["cpu"] == {"measured_on": there.cpu, "this_machine": "arm64, NEON with dot product"}
+
+
 def test_several_stages_that_run_first_take_one_line():
     first, second = (Reason("upstream", name, f"depends on {name}, which runs first") for name in ("a", "b"))
     edited = Reason("code", "c.py", "the stage's code c.py was edited")
@@ -539,3 +565,8 @@ def test_a_recipe_that_really_ran(tmp_path):
     edit(place, "epochs: 3", "epochs: 2")
     restored = {stage for stage, verdict in verdicts().items() if verdict == "would be restored"}
     assert restored == {"guard", "tiny", *(f"tiny/{name}" for name in ALL)}
+    # of the stage that measures, beside what this machine is
+    said = json.loads(call(place, "./recast", "explain", "tiny", "--json").stdout)
+    kinds = {one["stage"]: one["cpu"] for one in said if "cpu" in one}
+    assert list(kinds) == ["tiny/onnxruntime/verify"]
+    assert kinds["tiny/onnxruntime/verify"]["measured_on"] == kinds["tiny/onnxruntime/verify"]["this_machine"] != ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from stages.onnxruntime import activation_ranges, calibrate, quantize
 from stages.parity import Kind
 from stages.simplifier import main as simplify
 
-# seven bits saturate on no CPU: what is emitted is compared as it runs
-SCHEME = {"per_channel": True, "reduce_range": True, "weight_type": "int8", "activation_type": "int8"}
+SCHEME = {"per_channel": True, "reduce_range": True, "weight_type": "int8", "activation_type": "uint8"}
 KINDS: dict[str, Kind] = {"quantized": "int8", "emitted": "same"}
 
 
@@ -37,9 +37,16 @@ def prepared(model: Any, folder: Path) -> Any:
     return quantize._prepare(model, folder)
 
 
-def int8(model: Any, folder: Path, samples: NDArray[np.float32], method: str = "minmax", **scheme: Any) -> Any:
-    """As the stages quantize and calibrate make it of a prepared model."""
-    quantized = quantize._quantizable(quantize.QuantizeParams(), model)
+def int8(
+    model: Any,
+    folder: Path,
+    samples: NDArray[np.float32],
+    method: str = "minmax",
+    exclude: Sequence[str] = (),
+    **scheme: Any,
+) -> Any:
+    """As the stages quantize and calibrate make it of a prepared model; the nodes to `exclude` stay in float."""
+    quantized = quantize._quantizable(quantize.QuantizeParams(nodes_to_exclude=tuple(exclude)), model)
     floats = [one.name for one in model.graph.node if one.name not in quantized]
     params = calibrate.CalibrateParams.model_validate({"method": method})
     how = activation_ranges.Method(params.method, params.percentile)

@@ -90,7 +90,12 @@ def test_a_module_of_other_weights_misses_the_limits(float32: Workplace, tmp_pat
         shutil.copyfile(other.root / "emit" / name, work.root / "emit" / name)
     message = refused(work)
     assert "model.wasm misses 1 limit: agreement 0.3" in message
-    assert "the error jumps at layer scores (simplified → emitted)" in message
+    # the module that shows its layers is another one, and right
+    assert "from simplified to emitted the output keeps" in message and "its layers do not account for" in message
+    assert "The layers of the emitted model do not account for its output: " in message
+    report = json.loads((work.root / "verify/parity.json").read_text())
+    assert report["hops"][-1]["blamed"] is None and report["hops"][-1]["remainder"]["sqnr_db"] < 20
+    assert len(report["unexplained"]) == 2
 
 
 def test_a_variant_that_differs_is_refused(float32: Workplace, tmp_path: Path) -> None:
