@@ -93,10 +93,10 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     samples = np.ascontiguousarray(samples[: params.samples])
 
     model = build_model(params.model).eval()
-    with torch.inference_mode():  # gives lazy modules their shapes, before weights are loaded
+    # gives lazy modules their shapes, before weights are loaded; the older exporter refuses tensors of inference mode
+    with torch.no_grad():
         model(torch.from_numpy(samples[:2]))
     load_weights(model, inputs["train"] / "model.safetensors", "the train stage's model.safetensors")
-    batch_mixing.check_torch(model, samples, params.model.name)
     with torch.inference_mode():
         expected = model(torch.from_numpy(samples)).numpy()
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -109,6 +109,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     started = time.monotonic()
     proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1]))
     record_timing("export", time.monotonic() - started)
+    batch_mixing.check_torch(model, samples, params.model.name)
     strip(proto)
     onnx_shapes.state(proto)
     _check_opset(proto, params.opset, exporter)
