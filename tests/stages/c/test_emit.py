@@ -39,6 +39,7 @@ def test_the_folder_holds_strict_c99_that_agrees(work: Workplace) -> None:
     assert report["error"] < 1e-5 and report["macs"] > 0 and report["memory_bytes"] > 0
     metrics = work.run(verify.STAGE, "verify", min_accuracy=1.0, min_agreement=1.0)
     assert metrics["max_abs_error"] < 1e-4 and metrics["samples"] == 64
+    assert metrics["size_bytes"] == sum(len(files[name]) for name in ("model.c", "model.h", "model_weights.c"))
     assert (work.root / "verify/parity.json").is_file()
 
 
