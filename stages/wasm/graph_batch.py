@@ -35,7 +35,7 @@ def fix(model: onnx_files.Model, batch: int) -> onnx_files.Model:
     fixed = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
     output = fixed.graph.output[0]
     # the length that counts is that of the runtime the result is compared with
-    zeros = np.zeros([batch, *port.shape[1:]], np.float32)
+    zeros = np.zeros([batch, *(length or 0 for length in port.shape[1:])], np.float32)
     made = onnx_files.Session(fixed, 1, "the model with its batch fixed").run(zeros)
     output.type.tensor_type.shape.CopyFrom(
         onnx.helper.make_tensor_type_proto(onnx_files.FLOAT, made.shape).tensor_type.shape
