@@ -13,13 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["right", "refused", "wrong", "crashed"]
-KINDS: tuple[Kind, ...] = ("right", "refused", "wrong", "crashed")
-"""`refused` is by a StageError, with a reason; `crashed` is any other exception; `wrong` is what nothing refused"""
+Kind = Literal["right", "lossy", "refused", "wrong", "crashed"]
+KINDS: tuple[Kind, ...] = ("right", "lossy", "refused", "wrong", "crashed")
+"""`lossy`: no layer is at fault, but integers lose more than a network should; `refused`: by a StageError, with a
+reason; `wrong`: another function came out, and nothing refused it; `crashed`: any other exception"""
 
 
 class WrongError(Exception):
     """The stages gave a result that is not the network's; the message says by how much."""
+
+
+class LossyError(Exception):
+    """The result is the network's as integers have it, and they lose much; the message says how much."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,15 @@ class Outcome:
 
 
 def judge(target: str, network: str, put_through: Callable[[], None]) -> Outcome:
-    """Run the stages; a WrongError is wrong, a StageError refused, whatever else is raised crashed."""
+    """Run the stages; a WrongError is wrong, a LossyError lossy, a StageError refused, any other exception crashed."""
     from stages.base import StageError
 
     try:
         put_through()
     except WrongError as error:
         return Outcome(target, network, "wrong", str(error))
+    except LossyError as error:
+        return Outcome(target, network, "lossy", str(error))
     except StageError as error:
         return Outcome(target, network, "refused", error.message)
     except Exception as error:
