@@ -61,9 +61,10 @@ def judge(target: str, network: str, put_through: Callable[[], None]) -> Outcome
 
 def general(reason: str) -> str:
     """A reason without the names and numbers of the one network it was given for."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"", "…", reason)
-    text = re.sub(r"\([^()]*\)|\[[^\][]*\]", "(…)", text)
-    text = re.sub(r"(?<![A-Za-z_])-?\d[\d.,e+-]*", "#", text)
+    text = reason.partition("; the operators it knows")[0]
+    text = re.sub(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"", "…", text)
+    text = re.sub(r"(?<![\w.])-?\d+(\.\d+)?(e[+-]?\d+)?(?!\w)", "#", text)
+    text = re.sub(r"[(\[]#?(, ?#)*,?[)\]]", "(#)", text)
     return re.sub(r"\s+", " ", text).strip()[:160]
 
 
