@@ -49,6 +49,16 @@ def _artifact(plan: Plan, stages: Mapping[str, str]) -> str | None:
     return f"{emitting[-1].out}/{emitting[-1].stage.emits}" if emitting else None
 
 
+def _shipped(root: Path, plan: Plan, stages: Mapping[str, str]) -> int | None:
+    """Bytes of what the target hands on, as it lies on disk; None if the artifact is not there."""
+    emitting = [plan.stages[id] for id in stages.values() if plan.stages[id].stage.emits]
+    if not emitting or not (root / emitting[-1].out / str(emitting[-1].stage.emits)).is_file():
+        return None
+    folder, stage = root / emitting[-1].out, emitting[-1].stage
+    found = {path for pattern in stage.ships or (stage.emits,) for path in folder.glob(str(pattern)) if path.is_file()}
+    return sum(path.stat().st_size for path in found)
+
+
 Rows = list[tuple[str, ...]]
 """target, accuracy float and emitted, agreement, size, time, artifact: text, as the table shows it"""
 
@@ -64,7 +74,7 @@ def result_rows(
             finished = "verify" in stages and ids["verify"] not in unfinished
             measured = _metrics(root, stages["verify"]) if finished else {}
             shares = [_percent(measured.get(key)) for key in ("accuracy_float", "accuracy_emitted", "agreement")]
-            size = _size(measured.get("size_bytes"))
+            size = _size(_shipped(root, plan, ids) if finished else None)
             time = _time(root, list(stages.values())) if not any(id in unfinished for id in ids.values()) else "–"
             emitted = not any(id in unfinished for id in ids.values())  # what is not verified is no result
             rows.append((target, *shares, size, time, (_artifact(plan, ids) if emitted else None) or "–"))

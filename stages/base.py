@@ -156,3 +156,5 @@ class Stage(Generic[P]):
     plots: tuple[Plot, ...] = ()
     emits: str | None = None
     """the file in the output directory that is the deployable artifact, for stages that make one"""
+    ships: tuple[str, ...] = ()
+    """glob patterns of the files that compute the scores, where those are more than `emits`: their sum is the size"""

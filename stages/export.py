@@ -112,13 +112,13 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     samples = np.ascontiguousarray(samples[: params.samples])
 
     model = build_model(params.model).eval()
-    with torch.inference_mode():  # gives lazy modules their shapes, before weights are loaded
+    # gives lazy modules their shapes, before weights are loaded; the older exporter refuses tensors of inference mode
+    with torch.no_grad():
         model(torch.from_numpy(samples[:2].copy()))
     load_weights(model, inputs["train"] / "model.safetensors", "the train stage's model.safetensors")
     # a copy of the samples for each call, since a model may write into its input
     model_faults.refuse(model, torch.from_numpy(samples.copy()), params.model.name)
     model_faults.refuse_infinite(model, torch.from_numpy(samples), params.model.name)
-    batch_mixing.check_torch(model, samples, params.model.name)
     with torch.inference_mode():
         expected = model(torch.from_numpy(samples.copy())).numpy()
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -131,6 +131,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     started = time.monotonic()
     proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1].copy()))
     record_timing("export", time.monotonic() - started)
+    batch_mixing.check_torch(model, samples, params.model.name)
     strip(proto)
     onnx_shapes.state(proto)
     _check_opset(proto, params.opset, exporter)

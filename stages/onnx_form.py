@@ -251,6 +251,8 @@ class OnnxForm:
         return {
             name: self.decode(self._shown(name), np.concatenate(values)[:count] if values[0].ndim else values[0])
             for name, values in zip(names, zip(*parts, strict=True), strict=True)
+            # what has another first axis does not belong to samples
+            if values[0].ndim and len(values[0]) == step
         }
 
     def _shown(self, place: str) -> str:

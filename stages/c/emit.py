@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from stages import shipped
 from stages.base import Inputs, Metrics, Stage, progress
 from stages.c import native
-from stages.c.project import ARTIFACT, MAIN, README
+from stages.c.project import ARTIFACT, MAIN, README, SHIPS
 from stages.wasm import calibrated, check
 
 
@@ -27,7 +28,7 @@ def run(params: calibrated.CompileParams, inputs: Inputs, out: Path) -> Metrics:
     given = calibrated.read(params, inputs)
     progress("generate C")
     sources = generate(given.model, Options(batch=params.batch))
-    files = write(sources, out)
+    write(sources, out)
     (out / "main.c").write_text(MAIN.format(batch=params.batch), encoding="utf-8")
     described = given.described(params.batch)
     (out / "input.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
@@ -59,7 +60,7 @@ def run(params: calibrated.CompileParams, inputs: Inputs, out: Path) -> Metrics:
     )
     (out / "README.md").write_text(readme, encoding="utf-8")
     return {
-        "size_bytes": sum((out / name).stat().st_size for name in files),
+        "size_bytes": shipped.size(out, SHIPS),
         "memory_bytes": sources.report["memory_bytes"],
         "weights_bytes": sources.report["weights_bytes"],
         "max_error": error,
@@ -67,4 +68,6 @@ def run(params: calibrated.CompileParams, inputs: Inputs, out: Path) -> Metrics:
     }
 
 
-STAGE = Stage(params=calibrated.CompileParams, inputs=("calibrate", "quantize", "data"), run=run, emits=ARTIFACT)
+STAGE = Stage(
+    params=calibrated.CompileParams, inputs=("calibrate", "quantize", "data"), run=run, emits=ARTIFACT, ships=SHIPS
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ARTIFACT = "model.c"
+SHIPS = (ARTIFACT, "model.h", "model_weights.c")
 
 MAIN = """\
 /* Reads samples from standard input, float32 in this machine's byte order, already normalised, and prints a line of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import hops, onnx_files
+from stages import hops, onnx_files, shipped
 from stages.base import Inputs, Metrics, Stage, progress
 from stages.c import native
-from stages.c.project import ARTIFACT
+from stages.c.project import ARTIFACT, SHIPS
 from stages.verify import CONFUSION, VerifyParams, verify
 from stages.wasm import forms
 
@@ -34,7 +34,8 @@ def run(params: VerifyParams, inputs: Inputs, out: Path) -> Metrics:
     output = onnx_files.only_output(onnx_files.read_model(inputs["calibrate"] / "model.onnx"), "the model").name
     form = hops.OutputOnly(lambda x: predict(samples.stored(x)), output, "the emitted C, compiled for this machine")
     steps = forms.steps(inputs, form, params.resources.cpu)
-    return verify(params, inputs, out, predict, ARTIFACT, steps)
+    metrics = verify(params, inputs, out, predict, ARTIFACT, steps)
+    return {**metrics, "size_bytes": shipped.size(inputs["emit"], SHIPS)}
 
 
 STAGE = Stage(

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages import shipped
 from stages.base import Inputs, Metrics, Params, Stage, progress
 from stages.cairo import bounding, emitting, input_text, program, ranges
-from stages.cairo.emitted_folder import FIXED_POINT, WEIGHTS
+from stages.cairo.emitted_folder import FIXED_POINT, SHIPS, WEIGHTS
 from stages.cairo.readme_text import readme
 
 ARTIFACT = "Scarb.toml"
@@ -70,8 +71,8 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
         "layers": len(emission.written),
         "packed_products": sum(one.layer.products for one in emission.written),
         "weights_in_call_data": len(emission.call_data()),
-        "size_bytes": sum(len(text.encode()) for path, text in files.items() if path.endswith(".cairo")),
+        "size_bytes": shipped.size(out, SHIPS),
     }
 
 
-STAGE = Stage(params=EmitParams, inputs=("quantize", "calibrate", "data"), run=run, emits=ARTIFACT)
+STAGE = Stage(params=EmitParams, inputs=("quantize", "calibrate", "data"), run=run, emits=ARTIFACT, ships=SHIPS)

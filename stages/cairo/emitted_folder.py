@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from stages.dataset import Contract
 
 FIXED_POINT, WEIGHTS = "fixed_point.json", "weights.json"
+SHIPS = (
+    *("Scarb.toml", "src/lib.cairo", "src/functions.cairo", "src/inference.cairo"),
+    *("crates/*/Scarb.toml", "crates/**/*.cairo", f"{WEIGHTS}*"),
+)
+"""the program with its weights; src/input.cairo holds an example"""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import hops
+from stages import hops, shipped
 from stages.base import Inputs, Metrics, Plot, RepositoryPath, Stage, StageError, progress
 from stages.cairo import emitted_folder, fast_vm, mirroring, profile, program, toolchain
 from stages.cairo.casm import Casm, signed
@@ -69,7 +69,7 @@ def run(params: CairoVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     ]
     metrics: dict[str, Any] = verify(params, inputs, out, predict, ARTIFACT, steps)
     metrics |= {
-        "size_bytes": sum(path.stat().st_size for path in sorted(inputs["emit"].rglob("*.cairo"))),
+        "size_bytes": shipped.size(inputs["emit"], emitted_folder.SHIPS),
         "vm_samples": len(executions),
         "steps": dearest.steps,
         "memory_cells": dearest.memory_cells,

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from stages import shipped
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Resources, Stage, StageError, progress, record_timing
 from stages.ezkl import cost, keys, readme, samples, settings, solidity, srs, statement
 from stages.ezkl.calls import Ezkl
@@ -19,6 +20,8 @@ from stages.ezkl.local_store import hold, local_store
 from stages.ezkl.network import write_samples
 
 ARTIFACT = keys.VERIFICATION_KEY
+SHIPS = (ARTIFACT, settings.FILE, settings.NETWORK)
+"""what proofs are made and checked with; the proving key is made of it, and the SRS is nobody's own"""
 
 
 class EmitParams(Params):
@@ -89,7 +92,7 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
                 "set calibrate.optimize to onchain, or calibrate.max_logrows higher",
             )
     (out / "README.md").write_text(readme.text(contract, circuit, record, made), encoding="utf-8")
-    return {**made, "size_bytes": (out / ARTIFACT).stat().st_size}
+    return {**made, "size_bytes": shipped.size(out, SHIPS)}
 
 
 def _srs(params: EmitParams, inputs: Inputs, store: Path, logrows: int, ezkl: Ezkl) -> srs.Srs:
@@ -138,4 +141,4 @@ def _committed(
     return statement.Committed(points, stated.marks("param"))
 
 
-STAGE = Stage(params=EmitParams, inputs=("calibrate", "data"), run=run, emits=ARTIFACT)
+STAGE = Stage(params=EmitParams, inputs=("calibrate", "data"), run=run, emits=ARTIFACT, ships=SHIPS)

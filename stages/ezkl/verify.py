@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import hops
+from stages import hops, shipped
 from stages.base import Inputs, Metrics, Resources, Stage, StageError, progress, record_timing
 from stages.ezkl import cost, evm, insecure_srs, keys, proof, proving, settings, solidity, srs, statement
 from stages.ezkl.calls import Ezkl
-from stages.ezkl.emit import ARTIFACT
+from stages.ezkl.emit import ARTIFACT, SHIPS
 from stages.ezkl.local_store import local_store
 from stages.ezkl.network import forward
 from stages.ezkl.proof import Proof
@@ -76,6 +76,7 @@ def run(params: EzklVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     metrics = verify(counted, inputs, out, predict, ARTIFACT, runs=runs)
     return {
         **metrics,
+        "size_bytes": shipped.size(emitted, SHIPS),
         "proof_bytes": len(made.proof.proof) // 2,
         "insecure": made.proof.insecure,
         "forgeries_rejected": rejected,

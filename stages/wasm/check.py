@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,9 @@ def first_wrong_layer(model: onnx_files.Model, x: NDArray[Any], limit: float, th
     try:
         reference = OnnxForm(model, threads, "the model").values(x)
         found = WasmForm(model, threads, "the module", scratch).values(x)
-    except StageError as error:
-        return f"; its layers cannot be compared: {error.message}"
+    except Exception as error:  # what is being explained must be said, whatever fails on the way
+        traceback.print_exc()
+        return f"; its layers cannot be compared: {onnx_files.first_line(error)}"
     for name, value in found.items():
         if name in reference and value.shape != reference[name].shape:
             return (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from stages import shipped
 from stages.base import Inputs, Metrics, ModelReference, Params, Stage, StageError, progress
 from stages.zml import folding, helpers, project, structs
 
@@ -93,7 +94,7 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
         "layers_sampled": len({case.struct.path for case in cases}),
         "folded": len(folded),
         "parameters": sum(tensor.numel() for tensor in traced.tensors.values()),
-        "size_bytes": (out / project.WEIGHTS).stat().st_size,
+        "size_bytes": shipped.size(out, project.SHIPS),
     }
 
 
@@ -147,4 +148,4 @@ def _readme(params: EmitParams, contract: Contract) -> str:
     )
 
 
-STAGE = Stage(params=EmitParams, inputs=("train", "data"), run=run, emits=project.WEIGHTS)
+STAGE = Stage(params=EmitParams, inputs=("train", "data"), run=run, emits=project.WEIGHTS, ships=project.SHIPS)

@@ -12,6 +12,7 @@ ZML_COMMIT = "f223acc"
 """of github.com/zml/zml, 2026-08-20: the interface the generated code is written against"""
 ZIG_VERSION = "0.16.0"
 MODEL, TEST, WEIGHTS, ACTIVATIONS = "model.zig", "torch2zml.zig", "model.safetensors", "activations.safetensors"
+SHIPS = (MODEL, WEIGHTS)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from stages import activations, hops, layer_names, onnx_files
+from stages import activations, hops, layer_names, onnx_files, shipped
 from stages.base import Inputs, Metrics, RepositoryPath, Stage, StageError, progress
 from stages.onnx_form import OnnxForm
 from stages.verify import CONFUSION, VerifyParams, verify
 from stages.zml import checkout, layers, runtime, toolchain
-from stages.zml.project import ACTIVATIONS, MODEL, TEST, WEIGHTS
+from stages.zml.project import ACTIVATIONS, MODEL, SHIPS, TEST, WEIGHTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +57,7 @@ def run(params: ZmlVerifyParams, inputs: Inputs, out: Path) -> Metrics:
         _check(results, emitted, f"; {error.message}")
         raise
     _check(results, emitted)
+    metrics["size_bytes"] = shipped.size(emitted, SHIPS)
     checked = {"checked": "executed"}
     if params.zml_checkout:
         progress("check the types against ZML")

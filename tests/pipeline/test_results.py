@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -30,6 +31,9 @@ def place(write):
         folder = root / "artifacts/base" / id
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text(json.dumps(MEASURED))
+    emitted = root / "artifacts/base/akida/emit/model.fbz"
+    emitted.parent.mkdir()
+    emitted.write_bytes(bytes(1_416_687))
     timings = root / ".recast/timings"
     timings.mkdir(parents=True)
     for stage in ("quantize", "calibrate", "emit", "verify"):
@@ -60,6 +64,21 @@ def test_the_table_shows_what_was_measured(place):
         assert cell in row
     # no stage of this target ever ran here: its time is unknown, not zero
     assert "–" in next(line for line in shown.splitlines() if line.lstrip().startswith("onnxruntime"))
+
+
+def test_the_size_is_that_of_what_is_shipped_as_it_lies_on_disk(place, monkeypatch):
+    plan = make_plan(place)
+    stage = plan.stages["base/akida/emit"]
+    monkeypatch.setitem(plan.stages, stage.id, replace(stage, stage=replace(stage.stage, ships=("model.fbz", "w/*"))))
+    folder = place / "artifacts/base/akida/emit"
+    (folder / "w").mkdir()
+    (folder / "w/weights").write_bytes(bytes(2000))
+    (folder / "README.md").write_bytes(bytes(9000))
+    (folder / "model.fbz").write_bytes(bytes(500))
+    sizes = {row[0]: row[4] for row in result_rows(place, plan, "base")}
+    assert sizes == {"akida": "2.5 kB", "onnxruntime": "–"}
+    (folder / "model.fbz").unlink()
+    assert {row[0]: row[4] for row in result_rows(place, plan, "base")}["akida"] == "–"
 
 
 def test_the_table_can_show_some_targets(place):

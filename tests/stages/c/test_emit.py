@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from stages.base import StageError
 from stages.c import emit, native, verify
-from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents
+from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents, initializer
+from tests.stages.onnx_models import model as onnx_model
 from tests.stages.wasm.emitted import FILES, PATHS, calibrated, expected, lstm, stored
 
 KERNELS = {"kernels": PATHS["kernels"]}
@@ -39,6 +41,7 @@ def test_the_folder_holds_strict_c99_that_agrees(work: Workplace) -> None:
     assert report["error"] < 1e-5 and report["macs"] > 0 and report["memory_bytes"] > 0
     metrics = work.run(verify.STAGE, "verify", min_accuracy=1.0, min_agreement=1.0)
     assert metrics["max_abs_error"] < 1e-4 and metrics["samples"] == 64
+    assert metrics["size_bytes"] == sum(len(files[name]) for name in ("model.c", "model.h", "model_weights.c"))
     assert (work.root / "verify/parity.json").is_file()
 
 
@@ -112,6 +115,40 @@ def test_the_example_runs_as_the_readme_says(tmp_path: Path) -> None:
 def test_int8_runs_natively(tmp_path: Path) -> None:
     work = emitted(tmp_path, work=calibrated(tmp_path, scheme="int8"))
     assert work.run(verify.STAGE, "verify")["agreement"] >= 0.95
+
+
+WINDOW = {"kernel_shape": [3, 3], "strides": [3, 3], "pads": [1, 1, 1, 1]}
+
+
+def rounding_up() -> Any:
+    """A pool with ceil_mode and padding: (1, 3, 3) comes out, and shape inference says (1, 4, 4)."""
+    nodes = [
+        onnx.helper.make_node("MaxPool", ["image"], ["pooled"], "pool", **WINDOW, ceil_mode=1),
+        onnx.helper.make_node("Relu", ["pooled"], ["positive"], "relu"),
+        onnx.helper.make_node("GlobalAveragePool", ["positive"], ["mean"], "mean"),
+        onnx.helper.make_node("Flatten", ["mean"], ["flat"], "flat"),
+        onnx.helper.make_node("Gemm", ["flat", "head"], ["scores"], "head"),
+    ]  # fmt: skip
+    return onnx_model(nodes, [initializer("head", [[1.0, -1.0, 2.0, 0.5]])], opset=17)
+
+
+def test_shapes_are_those_that_onnxruntime_gives(tmp_path: Path) -> None:
+    work = emitted(tmp_path, work=calibrated(tmp_path, rounding_up()))
+    assert work.run(verify.STAGE, "verify", min_agreement=1.0)["max_abs_error"] < 1e-5
+
+
+def test_a_wrong_shape_and_a_diagnosis_that_fails_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages.wasm import forms
+
+    def fails(*arguments: Any) -> Any:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(forms.WasmForm, "values", fails)
+    monkeypatch.setattr(native, "scorer", lambda *arguments: lambda x: np.zeros((len(x), 3), np.float32))
+    with pytest.raises(
+        StageError, match=r"model\.c is wrong: its output scores has shape \(16, 3\), and .* \(16, 4\); "
+    ):
+        emitted(tmp_path)
 
 
 def test_the_same_input_gives_the_same_bytes(work: Workplace) -> None:

@@ -1,4 +1,6 @@
-"""Small random models: branches, residuals, concatenations, odd channel counts, groups, dilations, uneven padding."""
+"""Small random models: branches, residuals, concatenations, odd channel counts, groups, dilations, uneven padding, and
+pools that round up; views of the input and of what lies between, and operations that may work in place on them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages import onnx_shapes
 
 OPSET = 18
 _ACTIVATIONS = (
@@ -27,7 +31,8 @@ _ACTIVATIONS = (
 class RandomGraph:
     """A model of one image input, grown node by node; what ONNX's shape inference refuses is left out again."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, outputs: int = 3) -> None:
+        """`outputs`: most of them."""
         self.random = np.random.default_rng(seed)
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
@@ -35,15 +40,21 @@ class RandomGraph:
         self.input_shape = shape
         self.shapes: dict[str, tuple[int, ...]] = {"image": shape}
         self.outputs: list[str] = []
+        if self.random.random() < 0.5:
+            self.view("image")
+            self.activation(list(self.shapes)[-1])
         for _ in range(self._int(3, 9)):
             self._choose(_GROWING)(self)
         images = [name for name in self.shapes if name != "image"] or ["image"]
         self.outputs = [images[-1]]
         if len(images) > 2 and self.random.random() < 0.4:
             self.outputs.append(images[self._int(0, len(images) - 2)])
+        if self.outputs != ["image"] and self.random.random() < 0.1:
+            self.outputs.append("image")
         if self.random.random() < 0.5:
             self._choose(_HEADS)(self)
             self.outputs = list(dict.fromkeys([list(self.shapes)[-1], *self.outputs[1:]]))
+        self.outputs = self.outputs[:outputs]
 
     @property
     def operators(self) -> list[str]:
@@ -91,6 +102,10 @@ class RandomGraph:
         except Exception:  # the checker raises several unrelated types
             return inputs[0]
         shapes = [tuple(axis.dim_value for axis in found[name].tensor_type.shape.dim) for name in names]
+        if op in onnx_shapes.POOLS:
+            given = self.shapes[inputs[0]]
+            lengths = (onnx_shapes.pool_axis(attributes, axis, length)[1] for axis, length in enumerate(given[2:]))
+            shapes = [(*shapes[0][:2], *lengths)]
         if any(min(shape, default=1) < 1 or np.prod(shape) > 4000 for shape in shapes):
             return inputs[0]
         self.nodes.append(made)
@@ -202,10 +217,42 @@ class RandomGraph:
         if self._int(0, 1):
             if window["dilations"] != [1, 1]:
                 window["pads"] = [0, 0, 0, 0]  # else a window may lie outside altogether
-            self.node("MaxPool", [self.pick()], kernel_shape=kernel, **window)
+            self.node("MaxPool", [self.pick()], kernel_shape=kernel, ceil_mode=self._int(0, 1), **window)
         else:
             del window["dilations"]
-            self.node("AveragePool", [self.pick()], kernel_shape=kernel, count_include_pad=self._int(0, 1), **window)
+            more = {"ceil_mode": self._int(0, 1), "count_include_pad": self._int(0, 1)}
+            self.node("AveragePool", [self.pick()], kernel_shape=kernel, **more, **window)
+
+    def view(self, x: str | None = None) -> None:
+        """A tensor under another name or shape, by an operator that need not move anything."""
+        x = x or self.pick()
+        n, c, h, w = self.shapes[x]
+        chosen = self._int(0, 8)
+        if chosen == 0:
+            flat = self.node("Flatten", [x])
+            flat = self._in_between(flat)
+            self.node("Reshape", [flat, self.constant(np.array([n, c, h, w]))])
+        elif chosen == 1:
+            self.node("Reshape", [x, self.constant(np.array([n, c, w, h]))])
+        elif chosen == 2:
+            wide = self._in_between(self.node("Unsqueeze", [x, self.constant(np.array([0]))]))
+            self.node("Squeeze", [wide, self.constant(np.array([0]))])
+        elif chosen == 3:
+            self.node(("Identity", "Dropout")[self._int(0, 1)], [x])
+        elif chosen == 4:
+            self.node("Transpose", [x], perm=[0, 1, 2, 3])
+        elif chosen == 5:
+            self.node("Slice", [x, *(self.constant(np.array([value])) for value in (0, 1000, self._int(1, 3)))])
+        elif chosen == 6:
+            self.node("Cast", [x], to=1)
+        elif chosen == 7:
+            self.node("Split", [x, self.constant(np.array([c]))], axis=1)
+        else:
+            self.node("Concat", [x], axis=self._int(1, 3))
+
+    def _in_between(self, x: str) -> str:
+        """The tensor, or what an operation that may work in place on it makes of it."""
+        return self.node(("Relu", "Neg", "Tanh", "Abs")[self._int(0, 3)], [x]) if self._int(0, 1) else x
 
     def concat(self) -> None:
         x = self.pick()
@@ -292,7 +339,7 @@ _GROWING = (
     *(RandomGraph.conv,) * 4, RandomGraph.conv_transpose, RandomGraph.batch_norm, RandomGraph.activation,
     *(RandomGraph.residual,) * 2, RandomGraph.broadcast, *(RandomGraph.pool,) * 2, RandomGraph.concat,
     RandomGraph.slice, RandomGraph.split, RandomGraph.pad, RandomGraph.resize, RandomGraph.transpose,
-    RandomGraph.reduce, RandomGraph.softmax, RandomGraph.layer_norm,
+    RandomGraph.reduce, RandomGraph.softmax, RandomGraph.layer_norm, *(RandomGraph.view,) * 3,
 )  # fmt: skip
 _HEADS = (
     *(RandomGraph.head_gemm,) * 2, RandomGraph.head_global, RandomGraph.head_matmul, RandomGraph.head_gather,
