@@ -480,6 +480,7 @@ class Repository:
         """Have DVC do a step that has no command; whether there was anything to do."""
         with _readable_errors(), self._repo.scm_context(quiet=True):
             done = step.stage.reproduce(force=force, interactive=False)
+            self._tell(step.stage, self._checks.take())
             if done:
                 step.stage.dump(update_pipeline=False)
         return bool(done)
@@ -568,12 +569,8 @@ class Repository:
             self._tell(stage, self._checks.take(), "the remote")
             if stage.outs_cached():
                 return True
-        if stage.cmd:
-            self._say(f"no intact copy of {self._listed(stage)} was found: it is made again")
-        else:
-            self._say(
-                f"no intact copy of {self._listed(stage)} was found, and no stage makes it: put the file there again"
-            )
+        then = "it is made again" if stage.cmd else "no stage makes it, so put it there again"
+        self._say(f"no intact copy of {self._listed(stage)} was found: {then}")
         return False
 
     def _listed(self, stage: Any) -> str:
