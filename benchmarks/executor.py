@@ -5,7 +5,8 @@
 Makes repositories of 10, 100 and 500 trivial shell stages (chains of five that read ten source files
 and a params file; one dvc.yaml, fifty for the 500) and a recipe that needs them all, and measures the
 whole commands `recast run` and `dvc repro` in turns: with nothing to do (fastest of the repeats), and
-from nothing (once). Then five targets' worth of independent work (chains of four stages that compute)
+from nothing (once). Then 500 MB restored from the cache, which `recast run` hashes first and DVC does
+not. Then five targets' worth of independent work (chains of four stages that compute)
 by two jobs, against the bound max(critical path, work / cores), both measured in that same run. Last
 the `digits` recipe with cold and with warm workers, if its environments can be built. `--quick` leaves
 out the 500 stages and the digits recipe. With --json the last line is one JSON object; each ratio is
@@ -18,6 +19,7 @@ its lock anew for every stage; hence the fifty files, which is the better case f
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -81,6 +83,10 @@ def main() -> None:
             rows.append(row(f"nothing to do, {stages} stages", *nothing))
             rows.append(row(f"nothing to do, {stages} stages, nothing remembered", *anew))
             seconds_a_stage[stages] = first[0] / stages
+        restored, checked, by_dvc = measure_restore(place / "restored", options.repeats)
+        figures["restore_500_mb"] = restored / by_dvc
+        figures["hash_share_of_restore"] = checked / restored
+        rows.append(row(f"500 MB restored from the cache, {checked:.2f} s of it hashed first", restored, by_dvc))
         parts = where_the_time_goes(place / "100")
         makespan, bound, one_by_one = measure_makespan(place / "work")
         figures["makespan_over_bound"] = makespan / bound
@@ -239,6 +245,37 @@ def measure_trivial(place: Path, count: int, files: int, repeats: int) -> tuple[
         shutil.rmtree(place / ".recast/up_to_date")
         anew.append(seconds(lambda: call(place, *RECAST)))
     return (ours_first, theirs_first), (min(anew), min(theirs)), (min(ours), min(theirs))
+
+
+def measure_restore(place: Path, repeats: int) -> tuple[float, float, float]:
+    """Seconds of `recast run` that restores 500 MB, what hashing those takes, and seconds of `dvc repro`, unhashed."""
+    make_repository(place, "work/joined.txt")
+    work = place / "work"
+    work.mkdir()
+    write = "import os; os.mkdir('large'); [open(f'large/{i}', 'wb').write(os.urandom(10**7)) for i in range(50)]"
+    (work / "write.py").write_text(write)
+    commands = {"large": f"{shlex.quote(sys.executable)} write.py", "join": "echo joined > joined.txt"}
+    deps, outs = {"large": "write.py", "join": "large"}, {"large": "large", "join": "joined.txt"}
+    lines = ["stages:"]
+    for name, command in commands.items():
+        lines += [
+            f"  {name}:",
+            f"    cmd: {json.dumps(command)}",
+            f"    deps: [{deps[name]}]",
+            f"    outs: [{outs[name]}]",
+        ]
+    (work / "dvc.yaml").write_text("\n".join(lines) + "\n")
+    call(place, "./recast", "sync")
+    call(place, *RECAST)
+    ours, theirs, hashing = [], [], []
+    objects = [path for path in (place / ".dvc/cache/files").rglob("*") if path.is_file()]
+    for _ in range(repeats):
+        shutil.rmtree(work / "large")
+        ours.append(seconds(lambda: call(place, *RECAST)))
+        shutil.rmtree(work / "large")
+        theirs.append(seconds(lambda: call(place, *REPRO)))
+        hashing.append(seconds(lambda: [hashlib.md5(path.read_bytes(), usedforsecurity=False) for path in objects]))
+    return min(ours), min(hashing), min(theirs)
 
 
 def measure_makespan(place: Path) -> tuple[float, float, float]:

@@ -491,6 +491,7 @@ class Repository:
         """Have DVC do a step that has no command; whether there was anything to do."""
         with _readable_errors(), self._repo.scm_context(quiet=True):
             done = step.stage.reproduce(force=force, interactive=False)
+            self._tell(step.stage, self._checks.take())
             if done:
                 step.stage.dump(update_pipeline=False)
         return bool(done)
@@ -579,12 +580,8 @@ class Repository:
             self._tell(stage, self._checks.take(), "the remote")
             if stage.outs_cached():
                 return True
-        if stage.cmd:
-            self._say(f"no intact copy of {self._listed(stage)} was found: it is made again")
-        else:
-            self._say(
-                f"no intact copy of {self._listed(stage)} was found, and no stage makes it: put the file there again"
-            )
+        then = "it is made again" if stage.cmd else "no stage makes it, so put it there again"
+        self._say(f"no intact copy of {self._listed(stage)} was found: {then}")
         return False
 
     def _listed(self, stage: Any) -> str:
@@ -917,7 +914,9 @@ def working_links(root: Path, types: Iterable[str]) -> list[str]:
 def ask_remote(root: Path) -> Iterator[dict[str, Any]]:
     """Facts on the default remote, each as soon as it is known: `exists`, `writable`, `lacks`, `lacks_runs`, `nowhere`.
 
-    The names are stages' (or .dvc files'); `nowhere` is what this machine lacks too. An `error` comes last.
+    The names are stages' (or .dvc files'); `nowhere` is what this machine lacks too. Then `damaged_here`, stages with
+    something damaged in this machine's cache, and, of a remote in a folder, `damaged_there`, paths of its files. An
+    `error` comes last.
     """
     try:
         with _opened(root) as repo:
@@ -925,6 +924,7 @@ def ask_remote(root: Path) -> Iterator[dict[str, Any]]:
             yield {"exists": _remote_exists(remote)}
             yield from _remote_is_writable(remote)
             yield from _remote_lacks(repo, remote)
+            yield from _damage(root, repo, remote)
     except ImportError as error:  # DVC has no other sign for a plugin that is not installed
         yield {"error": str(error), "plugin": f"dvc-{urlsplit(settings(root).url).scheme}"}
     except Exception as error:  # every file system has errors of its own
@@ -989,6 +989,40 @@ def _remote_lacks(repo: Any, remote: Any) -> Iterator[dict[str, Any]]:
         nowhere |= {name for name in lacking if not (own / runs[name]).exists()}
         yield {"lacks_runs": lacking}
     yield {"nowhere": sorted(nowhere)}
+
+
+def _damage(root: Path, repo: Any, remote: Any) -> Iterator[dict[str, Any]]:
+    """What of the results in dvc.lock is damaged here, and in a remote that is a folder."""
+    checks = Checks(root)
+    here, there = repo.cache.local, remote.odb
+    kept = time.monotonic()
+
+    def damaged(odb: Any, oids: Iterable[str]) -> set[str]:
+        nonlocal kept
+        found = set()
+        for oid in sorted(oids):
+            with contextlib.suppress(FileNotFoundError):
+                if not checks.is_sound(odb.oid_to_path(oid), oid, odb.hash_name):
+                    found.add(oid)
+            if time.monotonic() - kept > _LOCK_GAP_SECONDS:  # who asks may end this at any moment
+                checks.close()
+                kept = time.monotonic()
+        return found
+
+    outs = [
+        (stage.addressing, out)
+        for stage in repo.index.stages
+        for out in stage.outs
+        if out.use_cache and out.can_push and out.hash_info
+    ]
+    try:
+        names = {name for name, out in outs if damaged(here, _objects(out, repo, remote))}
+        yield {"damaged_here": sorted(names)}
+        if remote.fs.protocol == "local":
+            oids = {oid for _, out in outs for oid in damaged(there, _objects(out, repo, remote))}
+            yield {"damaged_there": sorted(there.oid_to_path(oid) for oid in oids)}
+    finally:
+        checks.close()
 
 
 def _recorded(stage: Any) -> dict[str, Any]:

@@ -185,11 +185,34 @@ def remote_checks(settings: Settings, facts: Mapping[str, Any], ended: bool) -> 
         )
     else:
         yield Check("remote", State.OK, "can be read and written" if "writable" in facts else "can be read")
-    if not ended or "error" in facts:
+    if "nowhere" not in facts:
         reason = facts.get("error", "it took too long")
         yield Check("results", State.WARNING, f"what the remote holds is not known: {reason}", "try again")
         return
     yield from _contents(facts)
+    yield from _damage(facts)
+
+
+def _damage(facts: Mapping[str, Any]) -> Iterator[Check]:
+    name = "damage"
+    if here := facts.get("damaged_here"):
+        found = f"damaged in this machine's cache: the outputs of {_listed(here)}"
+        yield Check(name, State.PROBLEM, found, "run 'recast run', which puts that right, before anything is pushed")
+    if there := facts.get("damaged_there"):
+        found = f"damaged in the remote: {_listed(there)}"
+        yield Check(name, State.PROBLEM, found, "delete these files there, and where the results were made, push again")
+    if here or there:
+        return
+    if "damaged_here" not in facts:
+        reason = facts.get("error", "it takes longer than this may take")
+        yield Check(name, State.WARNING, f"not everything could be hashed: {reason}", "ask again, to go on from there")
+    elif "damaged_there" in facts:
+        yield Check(name, State.OK, "what is here and in the remote of everything in dvc.lock is what its hash says")
+    else:
+        found = (
+            "what is here of everything in dvc.lock is what its hash says; the remote's files are hashed when fetched"
+        )
+        yield Check(name, State.OK, found)
 
 
 def _unreachable(settings: Settings, url: str, facts: Mapping[str, Any], ended: bool) -> Check:

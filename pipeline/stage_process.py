@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import json
 import os
+import select
 import shutil
 import threading
 import time
@@ -34,6 +37,8 @@ TIMINGS = ".recast/timings"
 DATA_ROOT_VARIABLE = "RECAST_DATA_ROOT"
 LOGS_KEPT = 20
 TAIL_LINES = 8
+# how long a stage may be silent before it is looked at whether its process is still there
+_LOOK_MILLISECONDS = 500
 
 
 @dataclass
@@ -147,7 +152,7 @@ def _run_process(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(job) + "\n")
                 process.stdin.flush()
-            for line in process.stdout:
+            for line in _lines(process):
                 _take_line(line, outcome, file.write, live)
                 file.flush()
         # before its exit code, which says only that it was stopped
@@ -165,6 +170,30 @@ def _run_process(
         return outcome, code
     finally:
         release(process)
+
+
+def _lines(process: WorkerProcess) -> Iterator[str]:
+    """What the process writes, line by line, until it has ended and nothing of it is left to read.
+
+    A process that it has started in a session of its own may hold its output open for ever.
+    """
+    descriptor = process.stdout.fileno()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    rest = ""
+    while True:
+        if not poll.poll(_LOOK_MILLISECONDS):
+            if process.has_ended():
+                break
+            continue
+        data = os.read(descriptor, 1 << 16)
+        *lines, rest = (rest + decoder.decode(data, final=not data)).split("\n")
+        yield from (f"{line}\n" for line in lines)
+        if not data:
+            break
+    if rest:
+        yield rest
 
 
 @contextlib.contextmanager

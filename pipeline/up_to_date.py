@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 FOLDER = ".recast/up_to_date"
@@ -75,7 +76,7 @@ def stamp(path: Path) -> str:
         found = path.stat()
     except OSError:
         return "absent"
-    if not path.is_dir():
+    if not S_ISDIR(found.st_mode):
         return _one(found)
     digest = hashlib.sha256()
     above = [folder.stat() for folder in (path, *path.absolute().parents)]

@@ -182,6 +182,21 @@ def test_an_entry_that_names_another_result_or_another_place_is_not_followed(roo
     assert_whole(root)
 
 
+def test_a_file_that_no_stage_makes_is_put_back_from_the_workspace_or_asked_for(root):
+    subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "src"], cwd=root, check=True)
+    run(root)
+    (object,) = (path for path in objects(root) if path.read_text() == "x\n" and path.stat().st_size == 2)
+    damage(object, "emptied")
+    ours = run(root)
+    assert any("put back into DVC's cache from what lies in src" in text for text in ours.messages)
+    assert object.read_text() == "x\n" and set(started(root).values()) == {1}
+    damage(object, "emptied")
+    (root / "src").unlink()
+    ours = run(root)
+    assert any("no intact copy of src was found: no stage makes it" in text for text in ours.messages), ours.messages
+    assert ours.result.failed
+
+
 # -- the remote
 
 

@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pipeline import environments
-from pipeline.errors import RecastError
+from pipeline.errors import Interrupted, RecastError
 from tests.pipeline.conftest import ROOT
 
 SMALL = "# python: 3.11\n# size: 1 MB\niniconfig==2.3.0\n"
@@ -156,3 +157,20 @@ def test_the_runner_needs_no_more_than_this(tmp_path):
     script = "import sys; import pipeline.environments; print('pydantic' in sys.modules, 'ruamel' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]
+
+
+def test_waiting_for_another_build_can_be_given_up(tmp_path):
+    environment = environments.find(lay(tmp_path), "small")
+    environment.directory.parent.mkdir(parents=True)
+    said: list[str] = []
+    asked: list[int] = []
+
+    def waits() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Interrupted("stopped")
+
+    with FileLock(f"{environment.directory}.lock"), pytest.raises(Interrupted):
+        environments.ensure(tmp_path, "small", said.append, waits=waits)
+    assert said == ["waiting for another run that builds the environment 'small'"]
+    assert not environment.is_built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import socket
 import stat
 import threading
@@ -56,7 +57,7 @@ def test_a_repository_made_for_sharing_is_all_ok_once_pushed(repository):
     found = share.checks(repository)
     assert {check.state for check in found} == {State.OK} and share.is_sound(found), share.as_text(found)
     assert [check.name for check in found] == [
-        *("default remote", "remote", "results", "run-cache", "cache links", "merge driver")
+        *("default remote", "remote", "results", "run-cache", "damage", "cache links", "merge driver")
     ]
     assert not list((repository.parent / "remote").glob(".recast*")), "the attempt to write left something"
     assert share.as_text(found).count("\n") == len(found) - 1
@@ -229,6 +230,26 @@ def test_a_file_inside_an_output_folder_is_missed_too(repository):
             path.chmod(stat.S_IRUSR | stat.S_IWUSR)
             path.unlink()
     assert "the outputs of first" in check(repository, "results").found
+
+
+def test_what_is_damaged_here_or_there_is_named_and_left_where_it_is(repository):
+    run(repository)
+    dvc(repository, "push", "--quiet", "--run-cache")
+    assert check(repository, "damage").state is State.OK
+    for place, said in ((".dvc/cache", "this machine's cache: the outputs of first"), ("../remote", "the remote: /")):
+        (object,) = (
+            path
+            for path in (repository / place / "files").rglob("*")
+            if path.is_file() and not path.suffix and path.read_text() == "x\n"
+        )
+        before = object.stat()
+        object.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        object.write_text("y\n")
+        object.chmod(before.st_mode & 0o777)
+        os.utime(object, ns=(before.st_atime_ns, before.st_mtime_ns))
+        found = check(repository, "damage")
+        assert (found.state, object.read_text()) == (State.PROBLEM, "y\n")
+        assert said in share.as_text([found for found in share.checks(repository) if found.name == "damage"])
 
 
 def test_what_is_neither_here_nor_there_has_another_remedy(repository, tmp_path):

@@ -50,6 +50,10 @@ def run(params, inputs, out):
         os._exit(7)
     if params.mode == "nan":
         return {"accuracy": float("nan")}
+    if params.mode == "leaves":
+        import subprocess
+        left = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        (out / "pid").write_text(str(left.pid))
     if params.mode == "hang":
         time.sleep(600)
     return {"accuracy": 0.5}
@@ -98,6 +102,14 @@ def test_a_good_run_moves_its_output_into_place(run, tmp_path):
     assert json.loads((tmp_path / "artifacts/r/made/metrics.json").read_text()) == {"accuracy": 0.5}
     assert live == [("half way", 1, 2)]
     assert not list((tmp_path / ".recast/running").iterdir())
+
+
+def test_what_a_stage_leaves_running_with_its_output_open_does_not_keep_it_from_ending(run, tmp_path):
+    try:
+        run("leaves")
+        assert json.loads((tmp_path / "artifacts/r/made/metrics.json").read_text()) == {"accuracy": 0.5}
+    finally:
+        os.kill(int((tmp_path / "artifacts/r/made/pid").read_text()), signal.SIGKILL)
 
 
 def test_times_stay_out_of_the_output(run, tmp_path):

@@ -40,6 +40,13 @@ def touch_again(path):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
 
 
+def write_as_if_not(path):
+    stat = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"!")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
 CHANGES = {
     "a recipe edited": lambda place: (place / "recipes/r.yaml").write_text("other"),
     "a recipe added": lambda place: (place / "recipes/s.yaml").touch(),
@@ -47,6 +54,8 @@ CHANGES = {
     "an output edited, with its size kept": lambda place: touch_again(place / "out/deep/a.bin"),
     "a file added to an output": lambda place: (place / "out/deep/b.bin").touch(),
     "a file of an output deleted": lambda place: (place / "out/deep/a.bin").unlink(),
+    "an output written to, with its size and times kept": lambda place: write_as_if_not(place / "out/deep/a.bin"),
+    "a cached object written to, with its size and times kept": lambda place: write_as_if_not(place / "cache/ab/cd"),
     "a cached object deleted": lambda place: (place / "cache/ab/cd").unlink(),
     "what was absent appears": lambda place: (place / "dvc.lock").touch(),
     "a file appears where a dvc.yaml could": lambda place: (place / "dvc.yaml").touch(),
