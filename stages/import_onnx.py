@@ -12,10 +12,17 @@ from stages import onnx_files, without_channel
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from stages.dataset import Contract
 
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 REFERENCE_SAMPLES = 64
+ALONE = 8
+"""of these, how many are run one by one as well"""
+MIXED = 1e-3
+"""of the largest score: beyond rounding, which differs with the size of a batch"""
 
 
 class ImportParams(Params):
@@ -58,10 +65,15 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
         raise StageError(
             f"{params.path} gives outputs of shape {reference.shape} for {len(samples)} samples; "
             f"{contract.dataset} needs ({len(samples)}, {len(contract.classes)}), one score per class",
-            "use a classifier of this dataset's classes",
+            "name a classifier of this dataset's classes as import.path",
         )
     if not np.isfinite(reference).all():
-        raise StageError(f"{params.path} gives NaN or infinity for the calibration samples", "use another model")
+        raise StageError(
+            f"{params.path} gives NaN or infinity for the calibration samples",
+            "set data.mean and data.std as in training",
+            "name another model as import.path",
+        )
+    _check_alone(session, samples, reference, params.path)
 
     test, labels = dataset.read(inputs["data"], "test")
     right = 0
@@ -77,6 +89,24 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
         "ir_version": int(model.ir_version),
         "accuracy": right / len(test),
     }
+
+
+def _check_alone(
+    session: onnx_files.Session, samples: NDArray[np.float32], reference: NDArray[np.float32], what: str
+) -> None:
+    """StageError if a sample's scores depend on those that are beside it in a batch."""
+    import numpy as np
+
+    few = samples[:ALONE]
+    alone = np.concatenate([session.run(sample[None]) for sample in few])
+    error = float(np.abs(alone - reference[: len(few)]).max())
+    if error > MIXED * max(float(np.abs(reference).max()), 1e-9):
+        raise StageError(
+            f"{what} gives a sample other scores alone than in a batch of {len(samples)}, by up to {error:.3g}: it "
+            "mixes the samples of a batch",
+            "let the batch be the first axis throughout, and compute along the others (ONNX's LSTM has time first)",
+            "export it with a batch of one",
+        )
 
 
 def _model_file(params: ImportParams, path: Path) -> Path:
@@ -132,18 +162,42 @@ def _check_digest(params: ImportParams, path: Path) -> None:
 def _check_input(model: onnx_files.Model, contract: Contract, what: str) -> None:
     port = onnx_files.only_input(model, what)
     if port.element_type != onnx_files.FLOAT:
-        raise StageError(f"input {port.name!r} of {what} is not float32", "export the model with a float32 input")
+        raise StageError(
+            f"input {port.name!r} of {what} is not float32", "export it with a float32 input, cast inside the model"
+        )
     sample = port.shape[1:]
-    fits = len(sample) == len(contract.shape) and all(
-        axis is None or axis == length for axis, length in zip(sample, contract.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(sample, contract.shape):
         shape = ", ".join("?" if axis is None else str(axis) for axis in sample)
         raise StageError(
             f"input {port.name!r} of {what} takes samples of shape ({shape}), "
             f"but {contract.dataset} has {contract.shape}",
-            "use a model made for this dataset, or give the data stage its shape",
+            *_fitting(sample, contract),
+            "name a model made for this dataset as import.path",
         )
+
+
+def _fitting(sample: tuple[int | None, ...], contract: Contract) -> list[str]:
+    """What makes samples of the contract's shape into ones that the model takes, as far as the data stage can."""
+    own, remedies = contract.shape, list[str]()
+    images = len(sample) == len(own) == 3
+    if images and contract.dataset == "npz" and _fits(sample, (own[2], *own[:2])):
+        return ["set data.layout to nhwc, since the file has channels last"]
+    if images and sample[0] in (None, own[0], 1):
+        if sample[0] == 1 and own[0] == 3:
+            remedies.append("set data.grayscale to true")
+        if not _fits(sample[1:], own[1:]) and None not in sample[1:]:
+            remedies.append(f"set data.resize to [{sample[1]}, {sample[2]}]")
+        return [" and ".join(remedies)]
+    if contract.dataset == "npz":
+        shape = ", ".join("..." if axis is None else str(axis) for axis in ("N", *sample))
+        return [f"save the samples at data.path in the shape ({shape})"]
+    return []
+
+
+def _fits(axes: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    return len(axes) == len(shape) and all(
+        axis is None or axis == length for axis, length in zip(axes, shape, strict=True)
+    )
 
 
 def _load(model: onnx_files.Model, params: ImportParams) -> onnx_files.Session:
