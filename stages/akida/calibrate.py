@@ -95,7 +95,7 @@ def activation_ranges(
     ranges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     done = 0
     for batch, count in onnx_files.split(samples, batch_size):
-        with foreign("onnxruntime cannot run the lowered model on the samples", "report it with the model"):
+        with foreign("onnxruntime cannot run the lowered model on several samples", "give it a batch of any size"):
             made = session.run(tensors, {name: batch})
         for tensor, values in zip([name, *tensors], [batch, *made], strict=True):
             if values.ndim < 2 or values.dtype != np.float32:

@@ -39,6 +39,8 @@ class Target:
     opsets: tuple[int, ...] = OPSETS
     prepared_by: str = ""
     """the target whose quantize and calibrate it uses, if not its own"""
+    square: bool = False
+    """models are stacks of convolutions with square windows"""
     operations: frozenset[str] | None = None
     """those of which four of five models are made; all, if it knows most"""
 
@@ -59,7 +61,9 @@ def through(target: Target, seed: int, root: Path, last: str = "verify", with_to
 
     Raises AssertionError for a score that is wrong and for a message unfit for users; other exceptions as they come.
     """
-    given = RandomClassifier(seed, target.opsets, target.operations if seed % 5 else None)
+    given = RandomClassifier(
+        seed, target.opsets, target.operations if seed % 5 else None, target.square and seed % 5 > 0
+    )
     _write_data(given, root / "data", stored_as_bytes=seed % 3 == 0)
     work = Workplace(root)
     model = root / "given.onnx"

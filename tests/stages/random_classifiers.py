@@ -24,12 +24,19 @@ NAMES = ("node", "layer/conv:0", "a node", "größe", "0", "Conv.1")
 class RandomClassifier:
     """A network grown operation by operation from a seed; all choices follow from it.
 
-    `operations`: those it may have, beside Constant, Identity and those of its head; all if None.
+    `operations`: those it may have, beside Constant, Identity and those of its head; all if None. With `square`, it
+    begins with a convolution of an image, and most windows are square and bounds at zero, as accelerators have them.
     """
 
-    def __init__(self, seed: int, opsets: Sequence[int] = OPSETS, operations: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        opsets: Sequence[int] = OPSETS,
+        operations: frozenset[str] | None = None,
+        square: bool = False,
+    ) -> None:
         self.random = np.random.default_rng(seed)
-        self.operations = operations
+        self.operations, self.square = operations, square
         self.opset = int(self.random.choice(list(opsets)))
         self.classes = self._int(2, 7)
         self.nodes: list[Any] = []
@@ -42,6 +49,9 @@ class RandomClassifier:
         self.last, self.last_shape = "x", self.shape
         self.sources["x"] = self.shape
         self._used_names: set[str] = set()
+        if square:
+            self.last_shape = self.shape = self.sources["x"] = (self._choose([1, 3]), 10, 10)
+            self._conv()
         wanted = self._int(2, 7)
         for _ in range(60):
             before = len(self.nodes)
@@ -96,6 +106,8 @@ class RandomClassifier:
             options += [self._dense] * 4 + [self._layer_norm]
         if rank == 3:
             options += [self._conv_transpose, self._resize, self._depth_to_space]
+        if self.square:
+            options = [self._conv] * 4 + [self._batch_norm, self._activation, self._clip, self._residual, self._pool]
         before = (list(self.nodes), dict(self.weights), dict(self.sources), self.last, self.last_shape)
         self._choose(options)()
         if not all(self._may(node.op_type) for node in self.nodes[len(before[0]) :]):
@@ -149,8 +161,10 @@ class RandomClassifier:
     def _conv(self) -> None:
         channels, *size = self.last_shape
         kernel = [self._int(1, min(3, length)) for length in size]
+        if self.square:
+            kernel = [self._choose([1, 3])] * len(size)
         out = self._choose([1, 2, 3, 4, 5, 8])
-        group = channels if self._chance(0.25) else 1
+        group = channels if self._chance(0.05 if self.square else 0.25) else 1
         out = out if group == 1 else group * self._int(1, 2)
         attributes: dict[str, Any] = {}
         if not self._chance(0.2):
@@ -158,11 +172,13 @@ class RandomClassifier:
         if group > 1 or self._chance(0.2):
             attributes["group"] = group
         strides = [self._int(1, 2) for _ in size] if self._chance(0.4) else [1] * len(size)
+        if self.square:
+            strides = [strides[0]] * len(size)
         dilations = [1] * len(size)
         if self._chance(0.5) or strides != [1] * len(size):
             attributes["strides"] = strides
         pads = [0] * 2 * len(size)
-        style = self.random.random()
+        style = 0.0 if self.square else self.random.random()
         if style < 0.5:
             pads = [k // 2 for k in kernel] * 2
             attributes["pads"] = pads
@@ -222,6 +238,8 @@ class RandomClassifier:
 
     def _clip(self) -> None:
         low, high = self._choose([(0.0, 6.0), (-1.0, 1.0), (0.0, None), (None, 0.7), (0.2, 1.5), (-1.5, -0.1)])
+        if self.square:
+            low, high = 0.0, 6.0
         if self.opset < 11:
             bounds = {"min": low, "max": high}
             self._add("Clip", [self.last], **{key: value for key, value in bounds.items() if value is not None})

@@ -37,7 +37,7 @@ def form(given: Any) -> OnnxForm:
 def test_what_a_branch_reads_from_around_it_counts() -> None:
     made = form(with_if())
     assert list(made.values(X)) == ["image", "flat", "chosen", "scores"]
-    assert made.inputs_of("chosen", ["image", "flat", "chosen"])[0] == ["image", "flat"]
+    assert made.inputs_of("chosen", ["image", "flat", "chosen"])[0] == ["flat", "image"]
     flat = np.full((6, 64), 3, np.float32)
     alone = made.alone(X, {"flat": flat, "chosen": flat, "scores": np.zeros((6, 4), np.float32)})
     assert np.allclose(alone["chosen"], 9) and np.allclose(alone["scores"], 3)

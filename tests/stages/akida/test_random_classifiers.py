@@ -14,6 +14,7 @@ TARGET = Target(
     "akida",
     {"calibrate": {"samples": 37}, "verify": {"min_agreement": None}},
     limit=0.3,
+    square=True,
     operations=frozenset(OPERATIONS.split()),
 )
 

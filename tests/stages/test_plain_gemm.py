@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages import onnx_files
-from stages.onnxruntime import plain_gemm, quantize
+from stages import onnx_files, plain_gemm
+from stages.onnxruntime import quantize
 from tests.stages.onnx_models import initializer, model
 from tests.stages.onnxruntime_chain import int8, prepared
 

@@ -1,8 +1,9 @@
-"""Gemm as onnxruntime's quantizer takes it: `alpha` and `beta` are one, and the bias is a list, one value per output.
+"""Gemm as quantizers take it: `alpha` and `beta` are one, and the bias is a list, one value per output.
 
 ONNX lets a bias be anything that can be stretched to the output, such as (1, outputs), a single number, or one value
-per sample; the quantizer reads its first axis as that of the outputs, and fails (its issue 24815). It drops a `beta`
-without applying it, and leaves `alpha` out of the bias's scale, which gives other scores.
+per sample; onnxruntime's quantizer reads its first axis as that of the outputs, and fails (its issue 24815), as
+quantizeml does. onnxruntime's drops a `beta` without applying it, and leaves `alpha` out of the bias's scale, which
+gives other scores.
 """
 
 from __future__ import annotations
