@@ -389,6 +389,9 @@ class RandomClassifier:
             self._add("Dropout", [self.last, *([self._weight(0.5, plain=True)] if self._chance(0.5) else [])])
 
     def _cast(self) -> None:
+        """To float, which it is; or to float16 or double, and back."""
+        if self._chance(0.6):
+            self.last = self._node("Cast", [self.last], to=self._choose([10, 11]))[0]
         self._add("Cast", [self.last], to=1)
 
     def _computed_weight(self) -> None:
