@@ -16,6 +16,9 @@ from stages.onnx_subgraphs import reads
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BIAS_OPTIONAL = 11
+"""operator set from which on a Gemm may have no bias"""
+
 
 def rewrite(model: onnx_files.Model) -> None:
     """Rewrite each Gemm of a constant weight, in place; a constant bias per sample becomes an Add behind it."""
@@ -59,7 +62,10 @@ def rewrite(model: onnx_files.Model) -> None:
         # for the samples of a fixed batch
         added = constant(bias * beta, f"{node.input[2]}/beta")
         product, end = _fresh(f"{node.output[0]}/product", taken), node.output[0]
-        del node.input[2]
+        if onnx_files.opset(model) < BIAS_OPTIONAL:
+            node.input[2] = constant(np.zeros(outputs, bias.dtype), f"{node.input[2]}/zero")
+        else:
+            del node.input[2]
         node.output[0] = product
         nodes.append(onnx.helper.make_node("Add", [product, added], [end], name=_fresh(f"{end}/bias", taken)))
     del graph.node[:]
