@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from stages import onnx_files
+from stages import onnx_files, plain_gemm
 from stages.base import StageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def lower(model: onnx_files.Model, shape: tuple[int, ...]) -> onnx_files.Model:
     copy = type(model)()
     copy.CopyFrom(model)
     _drop_idle_output_padding(copy)
+    plain_gemm.rewrite(copy)
     try:
         sized = set_model_shape(ONNXModel(copy), np.zeros((1, *shape), np.float32))
         lowered = sanitize(sized).model
