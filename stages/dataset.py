@@ -8,7 +8,6 @@ input contract: how stored samples become the model's input.
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
@@ -83,7 +82,10 @@ def read_stored(directory: Path, split: str) -> tuple[NDArray[Any], NDArray[np.i
         # allow_pickle stays off: an npz may not run code
         with np.load(path, allow_pickle=False) as arrays:
             x, y = arrays["x"], arrays["y"]
-    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except MemoryError:
+        raise
+    # damage shows in whatever zipfile and numpy stumble over
+    except Exception as error:
         raise StageError(f"cannot read the {split} samples from {path.name}: {error}", MADE_AGAIN) from error
     if len(x) != len(y):
         raise StageError(f"{path.name} holds {len(x)} samples and {len(y)} labels", MADE_AGAIN)

@@ -46,11 +46,11 @@ def explained(
         elif _knows(other, operator, opset):
             remedies.append(_switch(other, opset))
         return f"it cannot write '{operator}'{where}{reason}", tuple(remedies)
-    place = next((found for one in reversed(chain) if (found := user_code.place_of(one))), "")
+    line = next((place for place in map(user_code.place_of, reversed(chain)) if place), "")
     # the exporters' own errors speak of themselves; what made them speaks of the model
     words = first_line(said[-1])
-    mend = (f"mend {place}",) if place else ()
-    return f"{words} ({place})" if place else words, (*mend, _switch(other, opset))
+    mend = (f"mend {line}",) if line else ()
+    return f"{words} ({line})" if line else words, (*mend, _switch(other, opset))
 
 
 def _switch(other: Exporter, opset: int) -> str:

@@ -24,6 +24,7 @@ _CPP_PLACE = re.compile(
     r"/?[\w./+-]+\.(?:cc|cpp|cxx|h|hpp|cuh?):\d+:? (?:[^()]*?::[^()]*\([^()]*\)(?: const)?(?: \[[^\]]*\])? )?"
 )
 _PLACE = re.compile(r"(?:/[\w.+-]+)*/(?:site-packages|dist-packages|\.cargo|rustc)/\S*")
+_TAG = re.compile(r"\[\w*(?:Error|Exception)\] ?|Inference error\(s\): ?")
 _TYPE = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?(?:[A-Z]\w*(?:Error|Exception|Warning|Exit)|Fail|InvalidArgument|NoSuchFile): ?"
 )
@@ -63,7 +64,7 @@ def first_line(error: BaseException | str) -> str:
 
 def _plain(line: str) -> str:
     line = _STATUS.sub("", " ".join(line.split()))
-    line = " ".join(_PLACE.sub("", _CPP_PLACE.sub("", line)).split())
+    line = " ".join(_TAG.sub("", _PLACE.sub("", _CPP_PLACE.sub("", line))).split())
     while (shorter := _TYPE.sub("", line)) != line:
         line = shorter
     line = line.strip(" :")

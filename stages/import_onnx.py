@@ -12,6 +12,9 @@ from stages import batch_mixing, onnx_files, onnx_shapes, without_channel
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from stages.dataset import Contract
 
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -62,10 +65,14 @@ def run(params: ImportParams, inputs: Inputs, out: Path) -> Metrics:
         raise StageError(
             f"{params.path} gives outputs of shape {reference.shape} for {len(samples)} samples; "
             f"{contract.dataset} needs ({len(samples)}, {len(contract.classes)}), one score per class",
-            "use a classifier of this dataset's classes",
+            "name a classifier of this dataset's classes as import.path",
         )
     if not np.isfinite(reference).all():
-        raise StageError(f"{params.path} gives NaN or infinity for the calibration samples", "use another model")
+        raise StageError(
+            f"{params.path} gives NaN or infinity for the calibration samples",
+            "set data.mean and data.std as in training",
+            "name another model as import.path",
+        )
     batch_mixing.check_onnx(model, session, samples, params.path, params.resources.cpu)
 
     test, labels = dataset.read(inputs["data"], "test")
@@ -138,18 +145,42 @@ def _check_digest(params: ImportParams, path: Path) -> None:
 def _check_input(model: onnx_files.Model, contract: Contract, what: str) -> None:
     port = onnx_files.only_input(model, what)
     if port.element_type != onnx_files.FLOAT:
-        raise StageError(f"input {port.name!r} of {what} is not float32", "export the model with a float32 input")
+        raise StageError(
+            f"input {port.name!r} of {what} is not float32", "export it with a float32 input, cast inside the model"
+        )
     sample = port.shape[1:]
-    fits = len(sample) == len(contract.shape) and all(
-        axis is None or axis == length for axis, length in zip(sample, contract.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(sample, contract.shape):
         shape = ", ".join("?" if axis is None else str(axis) for axis in sample)
         raise StageError(
             f"input {port.name!r} of {what} takes samples of shape ({shape}), "
             f"but {contract.dataset} has {contract.shape}",
-            "use a model made for this dataset, or give the data stage its shape",
+            *_fitting(sample, contract),
+            "name a model made for this dataset as import.path",
         )
+
+
+def _fitting(sample: tuple[int | None, ...], contract: Contract) -> list[str]:
+    """What makes samples of the contract's shape into ones that the model takes, as far as the data stage can."""
+    own, remedies = contract.shape, list[str]()
+    images = len(sample) == len(own) == 3
+    if images and contract.dataset == "npz" and _fits(sample, (own[2], *own[:2])):
+        return ["set data.layout to nhwc, since the file has channels last"]
+    if images and sample[0] in (None, own[0], 1):
+        if sample[0] == 1 and own[0] == 3:
+            remedies.append("set data.grayscale to true")
+        if not _fits(sample[1:], own[1:]) and None not in sample[1:]:
+            remedies.append(f"set data.resize to [{sample[1]}, {sample[2]}]")
+        return [" and ".join(remedies)]
+    if contract.dataset == "npz":
+        shape = ", ".join("..." if axis is None else str(axis) for axis in ("N", *sample))
+        return [f"save the samples at data.path in the shape ({shape})"]
+    return []
+
+
+def _fits(axes: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    return len(axes) == len(shape) and all(
+        axis is None or axis == length for axis, length in zip(axes, shape, strict=True)
+    )
 
 
 def _load(model: onnx_files.Model, params: ImportParams) -> onnx_files.Session:

@@ -79,7 +79,7 @@ def calls(model: nn.Module, x: torch.Tensor) -> list[Call]:
     found: list[Call] = []
     with running_layers(model) as layers:
 
-        class Recorder(TorchFunctionMode):
+        class Recorder(TorchFunctionMode):  # type: ignore[misc]
             def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 made = function(*args, **(kwargs or {}))
                 first = made[0] if isinstance(made, tuple) and made else made
@@ -114,7 +114,7 @@ def reads(model: nn.Module, x: torch.Tensor) -> list[Call]:
     found: list[Call] = []
     with running_layers(model) as layers:
 
-        class Tracked(torch.Tensor):
+        class Tracked(torch.Tensor):  # type: ignore[misc]
             @classmethod
             def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 if _name(function) in READS and user_code.is_called_by_user(sys._getframe(1)):
@@ -135,13 +135,13 @@ def calling(model: nn.Module, x: torch.Tensor, operator: str) -> Place | None:
     found: list[Place] = []
     with running_layers(model) as layers:
 
-        class Functions(TorchFunctionMode):
+        class Functions(TorchFunctionMode):  # type: ignore[misc]
             def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 if _is(_name(function), operator):
                     found.append(_place(layers))
                 return function(*args, **(kwargs or {}))
 
-        class Operators(TorchDispatchMode):
+        class Operators(TorchDispatchMode):  # type: ignore[misc]
             def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 if _is(str(function._schema.name).rpartition("::")[2], operator):
                     found.append(_place(layers))

@@ -130,6 +130,17 @@ def with_constant_weights(model: Model) -> Model:
     return model
 
 
+def list_weights(model: Model, ir_version: int) -> None:
+    """Undo `with_constant_weights`: the model gets a version below 4, in which every weight is listed as an input."""
+    import onnx
+
+    model.ir_version = ir_version
+    model.graph.input.extend(
+        onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+        for weight in model.graph.initializer
+    )
+
+
 def add_weight(model: Model, tensor: Any) -> None:
     """Add a weight, an `onnx.TensorProto`; before IR version 4 every one is listed as an input as well."""
     import onnx

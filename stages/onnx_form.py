@@ -55,7 +55,9 @@ class OnnxForm:
         self._places = self._dequantized()
         self._called = dict(aliases or {})
         self._order = [
-            name for name in (self.input, *self._makers) if name not in self._hidden and self._depends(name, weights)
+            name
+            for name in (self.input, *self._makers)
+            if name not in self._hidden and (name == self._end or self._depends(name, weights))
         ]
 
     @property

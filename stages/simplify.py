@@ -66,16 +66,19 @@ def _simplified(params: SimplifyParams, model: onnx_files.Model, scratch: Path) 
     source, destination = scratch / "source.onnx", scratch / "simplified.onnx"
     made = type(model)()
     made.CopyFrom(model)
-    if made.ir_version >= 4:
-        onnx_files.with_constant_weights(made)
+    # weights that might be given other values stand in the way of folding, and onnxslim forgets to list them
+    onnx_files.with_constant_weights(made)
     folding.fold(made)
     while True:
         onnx_files.write_model(made, source)
         _simplify(params, source, destination)
         made = onnx_files.read_model(destination, f"what {params.tool} wrote")
         # a condition that the tool computed, and a branch that it has not seen yet
-        if not folding.fold(made):
-            return made
+        if folding.fold(made):
+            continue
+        if model.ir_version < 4 and params.ir_version is None:
+            onnx_files.list_weights(made, model.ir_version)
+        return made
 
 
 def _simplify(params: SimplifyParams, source: Path, destination: Path) -> None:
@@ -122,7 +125,9 @@ def _check_versions(params: SimplifyParams, model: onnx_files.Model) -> None:
             f"export the file of import.path again at opset {params.opset}, and drop simplify.opset",
         )
     least = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
-    if model.ir_version < least:
+    # a model that came with too low a version is kept as it is: what reads it does not mind
+    chosen = params.opset is not None or params.ir_version is not None
+    if chosen and model.ir_version < least:
         raise StageError(
             f"opset {onnx_files.opset(model)} needs IR version {least} or later, not {model.ir_version}",
             f"set simplify.ir_version to {least}",

@@ -61,7 +61,7 @@ def absent_module(name: str, place: str) -> tuple[str, ...]:
     if not place:
         return (ANOTHER,)
     package = name.partition(".")[0]
-    if package != name or any((Path(root) / package).is_dir() for root in (PROJECT, *sys.path) if root):
+    if package != name or any((Path(root) / package).is_dir() for root in (str(PROJECT), *sys.path) if root):
         return (f"create {name.replace('.', '/')}.py", f"mend the import at {place}")
     return (
         f"add the package that provides '{name}' to envs/torch.in and run '.venv/bin/python envs/lock.py torch'",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +86,8 @@ def _read(path: Path, shown: str) -> dict[str, torch.Tensor]:
             raise StageError(
                 f"cannot read {shown}: {error.strerror}", "set train.weights to a file that is there"
             ) from error
-        except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+        # damage shows in whatever the unpickler stumbles over
+        except Exception as error:
             raise StageError(
                 f"{shown} is not a plain state dict: it is damaged, or holds pickled Python objects, which could run "
                 "code when loaded",

@@ -14,6 +14,7 @@ from pydantic import Field
 from stages import onnx_files, onnx_session
 from stages.akida import integer
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
+from stages.foreign import foreign
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,12 +85,15 @@ def activation_ranges(
     del watched.graph.output[:]
     tensors = [output for node in lowered.graph.node for output in node.output if output]
     watched.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in tensors)
-    session = onnx_session.start(watched.SerializeToString(), threads, "as_written", [get_library_path()])
+    with foreign("onnxruntime cannot load the lowered model", "report it with the model"):
+        session = onnx_session.start(watched.SerializeToString(), threads, "as_written", [get_library_path()])
 
     ranges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     done = 0
     for batch, count in onnx_files.split(samples, batch_size):
-        for tensor, values in zip([name, *tensors], [batch, *session.run(tensors, {name: batch})], strict=True):
+        with foreign("onnxruntime cannot run the lowered model on several samples", "give it a batch of any size"):
+            made = session.run(tensors, {name: batch})
+        for tensor, values in zip([name, *tensors], [batch, *made], strict=True):
             if values.ndim < 2 or values.dtype != np.float32:
                 continue
             per_channel = values.ndim > 2 and not per_tensor

@@ -19,6 +19,7 @@ from pydantic import Field
 from stages import onnx_files
 from stages.akida import integer, mapping, runtime
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
+from stages.foreign import foreign
 
 if TYPE_CHECKING:
     from stages.dataset import Contract
@@ -87,7 +88,8 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     contract = read_contract(inputs["data"])
     progress("convert to Akida")
     model = integer.to_akida(onnx_files.read_model(inputs["calibrate"] / "model.onnx"))
-    model.save(str(out / runtime.ARTIFACT))
+    with foreign("akida cannot save the model", "report it with the model"):
+        model.save(str(out / runtime.ARTIFACT))
     akida_input = runtime.input_of(model)
     contract.write(out)
     akida_input.write(out)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from stages import onnx_files
+from stages import onnx_files, plain_gemm
 from stages.base import StageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def lower(model: onnx_files.Model, shape: tuple[int, ...]) -> onnx_files.Model:
 
     copy = type(model)()
     copy.CopyFrom(model)
+    _drop_idle_output_padding(copy)
+    plain_gemm.rewrite(copy)
     try:
         sized = set_model_shape(ONNXModel(copy), np.zeros((1, *shape), np.float32))
         lowered = sanitize(sized).model
@@ -51,6 +53,15 @@ def lower(model: onnx_files.Model, shape: tuple[int, ...]) -> onnx_files.Model:
     lowered = _without_random_names(lowered)
     _name_after_weights(lowered)
     return lowered
+
+
+def _drop_idle_output_padding(model: onnx_files.Model) -> None:
+    """PyTorch's exporter always writes it; quantizeml refuses it even where it is zero."""
+    for node in model.graph.node:
+        if node.op_type == "ConvTranspose":
+            kept = [one for one in node.attribute if one.name != "output_padding" or any(one.ints)]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def make_integer(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from stages import onnx_files
+from stages import layer_names, onnx_files
+from stages.akida import obstacles
 from stages.akida.inputs import Kind, attempt, choose, obstacle
 from stages.base import Inputs, Metrics, Params, Stage, StageError
 
@@ -68,7 +69,10 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     tried = attempt(kinds, model, contract, params.per_tensor_activations, params.resources.cpu, inputs.scratch)
     if not tried:
         raise _impossible(params, contract)
-    chosen = choose(tried)
+    try:
+        chosen = choose(tried)
+    except StageError as error:
+        raise obstacles.explained(error, model, contract.shape, layer_names.of(inputs["export"])) from error
     onnx_files.write_model(chosen.lowered, out / "model.onnx")
     layers = [node.name for node in chosen.lowered.graph.node]
     scheme = {
@@ -100,4 +104,4 @@ def _impossible(params: QuantizeParams, contract: Contract) -> StageError:
     )
 
 
-STAGE = Stage(params=QuantizeParams, inputs=("simplify", "data"), run=run)
+STAGE = Stage(params=QuantizeParams, inputs=("simplify", "export", "data"), run=run)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stages.base import StageError
+from stages.foreign import foreign
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,11 +78,8 @@ def load(path: Path) -> AkidaModel:
     """A fresh, unmapped model: one mapped on a virtual device cannot predict. StageError if unreadable."""
     import akida
 
-    try:
+    with foreign(f"akida cannot load {path.name}", "run emit again"):
         return akida.Model(str(path))
-    # akida's core raises several unrelated types
-    except Exception as error:
-        raise StageError(f"akida cannot load {path.name}: {error}", "run emit again") from error
 
 
 def predictor(emitted: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
@@ -97,7 +95,8 @@ def predictor(emitted: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
 
     def predict(stored: NDArray[Any]) -> NDArray[np.float32]:
         x = akida_input.prepare(stored, contract.normalise(stored))
-        scores: NDArray[np.float32] = model.predict(x)
+        with foreign(f"akida cannot run the emitted model on samples of shape {x.shape[1:]}", "run emit again"):
+            scores: NDArray[np.float32] = model.predict(x)
         return scores.reshape(len(stored), -1)
 
     return predict

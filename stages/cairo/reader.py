@@ -10,6 +10,7 @@ from stages.cairo.fixed_point import Format
 from stages.cairo.operation import Read, Source, Unsupported
 from stages.cairo.ops.registry import OPERATIONS
 from stages.cairo.program import Node, Program
+from stages.foreign import foreign
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +63,8 @@ def _one_sample(model: onnx_files.Model) -> onnx_files.Model:
     del copy.graph.value_info[:]
     for value in copy.graph.output:
         value.type.tensor_type.ClearField("shape")
-    return onnx.shape_inference.infer_shapes(copy, strict_mode=True, data_prop=True)
+    with foreign("the shapes of the model's tensors do not follow for a batch of one", "export it for batches of one"):
+        return onnx.shape_inference.infer_shapes(copy, strict_mode=True, data_prop=True)
 
 
 def _shapes(model: onnx_files.Model) -> dict[str, tuple[int, ...]]:

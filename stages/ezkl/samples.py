@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +104,10 @@ def _npz(path: Path) -> NDArray[Any]:
                     f"save it with np.savez({path.name!r}, {KEY}=...)",
                 )
             array: NDArray[Any] = arrays[KEY]
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except StageError:
+        raise
+    # damage shows in whatever zipfile, zlib and numpy stumble over
+    except Exception as error:
         raise StageError(f"cannot read {path.name}: {error}", "save it again with np.savez") from error
     return array
 
@@ -131,7 +133,7 @@ def _json(path: Path) -> NDArray[Any]:
 
 def _image(path: Path, contract: Contract) -> NDArray[Any]:
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if len(contract.shape) != 3 or contract.shape[0] not in (1, 3):
         raise StageError(f"the network takes samples of shape {contract.shape}, which no image has", "give an npz")
@@ -145,6 +147,9 @@ def _image(path: Path, contract: Contract) -> NDArray[Any]:
                     "resize it as the data stage does, bilinear",
                 )
             array = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except StageError:
+        raise
+    # damage shows in whatever Pillow's readers stumble over
+    except Exception as error:
         raise StageError(f"cannot read the image {path.name}: {error}", "give another, or an npz") from error
     return array[None] if channels == 1 else np.moveaxis(array, -1, 0)

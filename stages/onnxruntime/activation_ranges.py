@@ -142,7 +142,8 @@ class _Watched:
             found = {self._input.name: batch, **dict(zip(self._outputs, made, strict=True))}
             for name in self._names:
                 values: Any = found.get(name)
-                if isinstance(values, np.ndarray) and values.dtype.kind == "f":  # others are sequences, or integers
+                # others are not quantized: sequences, integers, doubles
+                if isinstance(values, np.ndarray) and values.dtype in (np.float32, np.float16):
                     self.zeros[name] = values.dtype.type(0)
                     yield name, values
             done += count

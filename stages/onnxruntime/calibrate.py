@@ -127,7 +127,7 @@ def _with_pairs(
 
 
 def _open(low: Any, high: Any) -> Any:
-    """The highest value; one where all are zero, since the quantizer drops a Relu, and a range of zero keeps none."""
+    """The highest value, or 1 where all are zero: the quantizer drops a Relu, and a range of zero keeps nothing."""
     return high if low or high else high.dtype.type(1)
 
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages import onnx_files
+from stages import onnx_files, plain_gemm
 from stages.base import Inputs, Metrics, Params, Stage, StageError
 from stages.foreign import foreign
-from stages.onnxruntime import clip_bounds, plain_gemm
+from stages.onnxruntime import clip_bounds
 from stages.spelling import did_you_mean
 
 LEAST_OPSET = 13  # QuantizeLinear has an axis, which per-channel weights need, from opset 13 on

@@ -97,7 +97,7 @@ def _images(
 
 def read_pixels(file: Path, shown: str) -> NDArray[np.uint8]:
     """uint8 (1, H, W) of a grey image, (3, H, W) of another."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
@@ -105,7 +105,8 @@ def read_pixels(file: Path, shown: str) -> NDArray[np.uint8]:
             if mode in EIGHT_BIT_MODES:
                 upright = ImageOps.exif_transpose(image)
                 decoded = np.asarray(upright.convert("L" if mode in ("1", "L", "LA") else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    # damage shows in whatever Pillow's readers stumble over
+    except Exception as error:
         raise StageError(f"cannot read the image {shown}: it is damaged or no image", "replace or remove it") from error
     if mode not in EIGHT_BIT_MODES:
         raise StageError(f"{shown} has Pillow's mode {mode}, not 8 bits per channel", "save it as 8-bit grey or RGB")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,10 @@ def _npz_arrays(path: Path, shown: str) -> dict[str, NDArray[Any]]:
             return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
     except FileNotFoundError as error:
         raise StageError(f"there is no file {shown}", "create it, or mend data.path") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (StageError, MemoryError):
+        raise
+    # damage shows in whatever zipfile, zlib and numpy stumble over
+    except Exception as error:
         raise StageError(f"{shown} is not an npz, or is damaged", save_again) from error
 
 

@@ -37,6 +37,12 @@ class Target:
     limit: float = 0.0
     """largest error of a score, relative to the largest score, that passes as right"""
     opsets: tuple[int, ...] = OPSETS
+    prepared_by: str = ""
+    """the target whose quantize and calibrate it uses, if not its own"""
+    square: bool = False
+    """models are stacks of convolutions with square windows"""
+    operations: frozenset[str] | None = None
+    """those of which four of five models are made; all, if it knows most"""
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,16 @@ class Outcome:
     error: float = 0.0
 
 
-def through(target: Target, seed: int, root: Path, with_tool: bool = False) -> Outcome:
-    """Import, simplify (with onnxsim or onnxslim if `with_tool`, which only the `onnx` environment has) and the target.
+def through(target: Target, seed: int, root: Path, last: str = "verify", with_tool: bool = False) -> Outcome:
+    """Import, simplify and the target's stages, to `last`.
+
+    `with_tool`: simplified by onnxsim or onnxslim, which only the `onnx` environment has.
 
     Raises AssertionError for a score that is wrong and for a message unfit for users; other exceptions as they come.
     """
-    given = RandomClassifier(seed, target.opsets)
+    given = RandomClassifier(
+        seed, target.opsets, target.operations if seed % 5 else None, target.square and seed % 5 > 0
+    )
     _write_data(given, root / "data", stored_as_bytes=seed % 3 == 0)
     work = Workplace(root)
     model = root / "given.onnx"
@@ -66,8 +76,9 @@ def through(target: Target, seed: int, root: Path, with_tool: bool = False) -> O
             work.run(simplify.STAGE, "simplify", tool=("onnxsim", "onnxslim")[seed % 2])
         else:
             _simplify_as_onnxruntime(root)
-        for stage in TARGET_STAGES:
-            module = importlib.import_module(f"stages.{target.name}.{stage}")
+        for stage in TARGET_STAGES[: TARGET_STAGES.index(last) + 1]:
+            by = target.prepared_by if target.prepared_by and stage in ("quantize", "calibrate") else target.name
+            module = importlib.import_module(f"stages.{by}.{stage}")
             taken = {key: path for key, path in target.files.items() if key in module.STAGE.params.model_fields}
             params = {**taken, **target.params.get(stage, {})}
             metrics = work.run(module.STAGE, stage, {key: ROOT / path for key, path in taken.items()}, **params)
@@ -76,6 +87,8 @@ def through(target: Target, seed: int, root: Path, with_tool: bool = False) -> O
         assert not UNFIT.search(said), f"{stage}: not for users: {said}"
         assert error.message.strip() and error.remedy.strip(), f"{stage}: no remedy: {said}"
         return Outcome(stage, said)
+    if stage != "verify":
+        return Outcome(stage)
     largest = _largest_score(root)
     error = metrics["max_abs_error"] / (largest or 1.0)
     assert error <= target.limit, f"wrong: a score is off by {error:.3g} of the largest, {largest:.3g}"

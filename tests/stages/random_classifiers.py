@@ -22,10 +22,21 @@ NAMES = ("node", "layer/conv:0", "a node", "größe", "0", "Conv.1")
 
 
 class RandomClassifier:
-    """A network grown operation by operation from a seed; all choices follow from it."""
+    """A network grown operation by operation from a seed; all choices follow from it.
 
-    def __init__(self, seed: int, opsets: Sequence[int] = OPSETS) -> None:
+    `operations`: those it may have, beside Constant, Identity and those of its head; all if None. With `square`, it
+    begins with a convolution of an image, and most windows are square and bounds at zero, as accelerators have them.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        opsets: Sequence[int] = OPSETS,
+        operations: frozenset[str] | None = None,
+        square: bool = False,
+    ) -> None:
         self.random = np.random.default_rng(seed)
+        self.operations, self.square = operations, square
         self.opset = int(self.random.choice(list(opsets)))
         self.classes = self._int(2, 7)
         self.nodes: list[Any] = []
@@ -38,8 +49,16 @@ class RandomClassifier:
         self.last, self.last_shape = "x", self.shape
         self.sources["x"] = self.shape
         self._used_names: set[str] = set()
-        for _ in range(self._int(2, 7)):
+        if square:
+            self.last_shape = self.shape = self.sources["x"] = (self._choose([1, 3]), 10, 10)
+            self._conv()
+        wanted = self._int(2, 7)
+        for _ in range(60):
+            before = len(self.nodes)
             self._grow()
+            wanted -= len(self.nodes) > before
+            if wanted == 0:
+                break
         self._head()
 
     # what the tests read
@@ -69,6 +88,9 @@ class RandomClassifier:
 
     # how it grows
 
+    def _may(self, op: str) -> bool:
+        return self.operations is None or op in self.operations or op in ("Constant", "Identity")
+
     def _grow(self) -> None:
         rank = len(self.last_shape)
         options: list[Callable[[], None]] = [
@@ -84,7 +106,12 @@ class RandomClassifier:
             options += [self._dense] * 4 + [self._layer_norm]
         if rank == 3:
             options += [self._conv_transpose, self._resize, self._depth_to_space]
+        if self.square:
+            options = [self._conv] * 4 + [self._batch_norm, self._activation, self._clip, self._residual, self._pool]
+        before = (list(self.nodes), dict(self.weights), dict(self.sources), self.last, self.last_shape)
         self._choose(options)()
+        if not all(self._may(node.op_type) for node in self.nodes[len(before[0]) :]):
+            self.nodes, self.weights, self.sources, self.last, self.last_shape = before
         if np.prod(self.last_shape) > 600:
             self._pool_away()
 
@@ -106,7 +133,7 @@ class RandomClassifier:
         """A weight: an initializer, or a Constant, or an initializer behind an Identity."""
         import onnx
 
-        name, array = f"w{len(self.weights) + len(self.nodes)}", np.asarray(value, dtype)
+        name, array = f"w{len(self.weights)}_{len(self.nodes)}", np.asarray(value, dtype)
         how = self.random.random()
         if how < 0.12 and not plain and (self.opset >= 9 or dtype == np.float32):
             return self._node("Constant", [], value=onnx.numpy_helper.from_array(array, name))[0]
@@ -134,8 +161,10 @@ class RandomClassifier:
     def _conv(self) -> None:
         channels, *size = self.last_shape
         kernel = [self._int(1, min(3, length)) for length in size]
+        if self.square:
+            kernel = [self._choose([1, 3])] * len(size)
         out = self._choose([1, 2, 3, 4, 5, 8])
-        group = channels if self._chance(0.25) else 1
+        group = channels if self._chance(0.05 if self.square else 0.25) else 1
         out = out if group == 1 else group * self._int(1, 2)
         attributes: dict[str, Any] = {}
         if not self._chance(0.2):
@@ -143,11 +172,13 @@ class RandomClassifier:
         if group > 1 or self._chance(0.2):
             attributes["group"] = group
         strides = [self._int(1, 2) for _ in size] if self._chance(0.4) else [1] * len(size)
+        if self.square:
+            strides = [strides[0]] * len(size)
         dilations = [1] * len(size)
         if self._chance(0.5) or strides != [1] * len(size):
             attributes["strides"] = strides
         pads = [0] * 2 * len(size)
-        style = self.random.random()
+        style = 0.0 if self.square else self.random.random()
         if style < 0.5:
             pads = [k // 2 for k in kernel] * 2
             attributes["pads"] = pads
@@ -202,10 +233,13 @@ class RandomClassifier:
             self._add("LayerNormalization", [self.last, self._weight(self._floats(n)), self._weight(self._floats(n))])
 
     def _activation(self) -> None:
-        self._add(self._choose([op for op, since in ACTIVATIONS.items() if since <= self.opset]), [self.last])
+        known = [op for op, since in ACTIVATIONS.items() if since <= self.opset and self._may(op)]
+        self._add(self._choose(known), [self.last])
 
     def _clip(self) -> None:
         low, high = self._choose([(0.0, 6.0), (-1.0, 1.0), (0.0, None), (None, 0.7), (0.2, 1.5), (-1.5, -0.1)])
+        if self.square:
+            low, high = 0.0, 6.0
         if self.opset < 11:
             bounds = {"min": low, "max": high}
             self._add("Clip", [self.last], **{key: value for key, value in bounds.items() if value is not None})
@@ -246,7 +280,7 @@ class RandomClassifier:
     def _pool_away(self) -> None:
         if len(self.last_shape) == 1:
             self._dense()
-        elif self._chance(0.7):
+        elif self._chance(0.7) or not self._may("GlobalMaxPool"):
             self._add("GlobalAveragePool", [self.last], (self.last_shape[0], *(1 for _ in self.last_shape[1:])))
         else:
             self._add("GlobalMaxPool", [self.last], (self.last_shape[0], *(1 for _ in self.last_shape[1:])))
@@ -355,6 +389,9 @@ class RandomClassifier:
             self._add("Dropout", [self.last, *([self._weight(0.5, plain=True)] if self._chance(0.5) else [])])
 
     def _cast(self) -> None:
+        """To float, which it is; or to float16 or double, and back."""
+        if self._chance(0.6):
+            self.last = self._node("Cast", [self.last], to=self._choose([10, 11]))[0]
         self._add("Cast", [self.last], to=1)
 
     def _computed_weight(self) -> None:
@@ -437,8 +474,9 @@ class RandomClassifier:
                 self.last_shape = self.sources[self.last] = (size,)
         if self._chance(0.4):
             self._dense()
-            self._activation()
+            self._add("Relu", [self.last])
         self._dense(self.classes)
-        if self._chance(0.25):
-            self._add(self._choose(["Softmax", "LogSoftmax", "Sigmoid"]), [self.last])
+        ends = [op for op in ("Softmax", "LogSoftmax", "Sigmoid") if self._may(op)]
+        if self._chance(0.25) and ends:
+            self._add(self._choose(ends), [self.last])
         self.nodes[-1].output[0] = "y"

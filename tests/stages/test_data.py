@@ -1,6 +1,7 @@
 # environment: torch
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import pickle
@@ -17,8 +18,9 @@ from pydantic import ValidationError
 from stages.base import Inputs, Metrics, StageError
 from stages.data import STAGE, DataParams
 from stages.dataset import read, read_contract, read_stored
-from stages.sources import cifar10_images, torchvision_files
+from stages.sources import cifar10_images, image_folder, npz_file, torchvision_files
 from stages.torchvision_import import import_torchvision
+from tests.stages.damage import damaged
 
 
 def run(tmp_path: Path, params: dict[str, Any], roots: tuple[Path, ...] = ()) -> tuple[Metrics, Path]:
@@ -213,6 +215,31 @@ def test_pixels_are_rounded_to_black_and_white(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_an_unfit_npz_is_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     assert message in refused(tmp_path, arrays)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_is_read_or_refused(tmp_path: Path, save: Any) -> None:
+    """zipfile and zlib raise errors of their own, and NotImplementedError."""
+    path = tmp_path / "own.npz"
+    save(path, **samples())
+    refusals = 0
+    for content in damaged(path.read_bytes(), 300):
+        path.write_bytes(content)
+        try:
+            npz_file.read(path, path.name, "nchw")
+        except StageError:
+            refusals += 1
+    assert refusals > 100
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP"])
+def test_a_damaged_image_is_read_or_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "image"
+    Image.fromarray(samples(1, 1, (9, 8, 3))["x"][0]).save(path, kind)
+    for content in damaged(path.read_bytes(), 100):
+        path.write_bytes(content)
+        with contextlib.suppress(StageError):
+            image_folder.read_pixels(path, path.name)
 
 
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path) -> None:

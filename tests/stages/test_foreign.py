@@ -51,6 +51,10 @@ def test_a_fault_of_ours_that_a_tool_called_back_is_not_blamed_on_the_tool() -> 
             "in the shape is wrong",
         ),
         ("onnx.onnx_cpp2py_export.checker.ValidationError: RuntimeError: it is wrong", "it is wrong"),
+        (
+            "[ShapeInferenceError] Inference error(s): (op_type:Add, node name: a): [ShapeInferenceError] 5 and 122",
+            "(op_type:Add, node name: a): 5 and 122",
+        ),
         ("x" * 2 * LONGEST, "x" * (LONGEST - 1) + "…"),
         ("", "it does not say why"),
     ],

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ import pytest
 
 from stages import import_onnx, onnx_files, simplify
 from stages.base import StageError
-from tests.stages.onnx_models import Workplace, cnn, cnn_nodes, cnn_weights, contents, initializer, model, write_data
+from tests.stages.onnx_models import (
+    CONTRACT,
+    Workplace,
+    cnn,
+    cnn_nodes,
+    cnn_weights,
+    contents,
+    initializer,
+    model,
+    write_data,
+)
 from tests.stages.test_onnx_files import external
 
 
@@ -189,3 +200,47 @@ def test_only_an_axis_of_length_one_is_dropped(tmp_path: Path) -> None:
     ]
     message = refusal(tmp_path, model(nodes, [initializer("w", np.ones((56, 4)))], ("batch", 8, 7)))
     assert "takes samples of shape (8, 7), but quadrants has (1, 8, 8)" in message
+
+
+@pytest.mark.parametrize(
+    ("shape", "own", "dataset", "remedy"),
+    [
+        (("batch", 1, 12, 10), (1, 8, 8), "digits", "set data.resize to [12, 10]"),
+        (("batch", 1, 8, 8), (3, 8, 8), "cifar10", "set data.grayscale to true"),
+        (("batch", 1, 4, 4), (3, 8, 8), "image_folder", "set data.grayscale to true and set data.resize to [4, 4]"),
+        (("batch", 1, 8, 6), (8, 6, 1), "npz", "set data.layout to nhwc, since the file has channels last"),
+        (("batch", 2, 20), (8,), "npz", "save the samples at data.path in the shape (N, 2, 20)"),
+        (("batch", 3, "height", "width"), (1, 8, 8), "mnist", ""),
+        (("batch", 64), (1, 8, 8), "mnist", ""),
+    ],
+)
+def test_what_makes_samples_fit_is_named_and_nothing_else(
+    tmp_path: Path, shape: tuple[int | str, ...], own: tuple[int, ...], dataset: str, remedy: str
+) -> None:
+    exported = model(cnn_nodes(), cnn_weights(), shape)
+    with pytest.raises(StageError) as caught:
+        import_onnx._check_input(exported, replace(CONTRACT, shape=own, dataset=dataset), "given.onnx")
+    other = "name a model made for this dataset as import.path"
+    assert caught.value.remedy == (f"{remedy}, or {other}" if remedy else other)
+
+
+def test_a_model_that_mixes_the_samples_of_a_batch_is_refused(tmp_path: Path) -> None:
+    """Time is the first axis of ONNX's LSTM: read as the batch, each sample goes on where the one before ended."""
+    import onnx
+
+    random, node = np.random.default_rng(0), onnx.helper.make_node
+    nodes = [
+        node("Flatten", ["image"], ["flat"]),
+        node("Unsqueeze", ["flat", "one"], ["steps"]),
+        node("LSTM", ["steps", "w", "r"], ["hidden", "", ""], hidden_size=4),
+        node("Squeeze", ["hidden", "inner"], ["scores"]),
+    ]
+    weights = [
+        initializer("one", [1], np.int64),
+        initializer("inner", [1, 2], np.int64),
+        initializer("w", random.normal(0, 0.3, (1, 16, 64))),
+        initializer("r", random.normal(0, 0.5, (1, 16, 4))),
+    ]
+    message = refusal(tmp_path, model(nodes, weights))
+    assert message.startswith("given.onnx mixes the samples of a batch: a sample's scores differ by ")
+    assert message.endswith("the first layer that does is 'hidden' (LSTM)")

@@ -1,6 +1,7 @@
 # environment: onnx
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from stages import onnx_files
 from stages.base import StageError
+from tests.stages.damage import damaged
 from tests.stages.onnx_models import cnn, cnn_nodes, cnn_weights, model
 
 
@@ -146,3 +148,11 @@ def test_weights_that_are_listed_as_inputs_become_constants(ir_version: int) -> 
     onnx_files.check(made, "it")
     assert [value.name for value in made.graph.input] == ["image"] and made.ir_version == max(4, ir_version)
     assert np.array_equal(onnx_files.Session(made, threads=1).run(x), expected)
+
+
+def test_a_damaged_model_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    for content in damaged(cnn().SerializeToString(), 100):
+        path.write_bytes(content)
+        with contextlib.suppress(StageError):
+            onnx_files.read_model(path)

@@ -162,3 +162,26 @@ def test_a_model_that_never_was_what_pytorch_computed_blames_no_layer_of_the_sim
     with pytest.raises(StageError) as caught:
         work.run(simplify.STAGE, "simplify")
     assert "layer" not in caught.value.message
+
+
+@pytest.mark.parametrize("tool", ["onnxsim", "onnxslim"])
+@pytest.mark.parametrize("ir_version", [3, 8])
+def test_weights_that_are_listed_as_inputs_are_constants(tmp_path: Path, tool: str, ir_version: int) -> None:
+    """IR 3 demands the list, and keeps it; later ones may have it."""
+    import onnx
+
+    exported = cnn(opset=8)
+    exported.ir_version = ir_version
+    exported.graph.input.extend(
+        onnx.helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in exported.graph.initializer
+    )
+    metrics = workplace(tmp_path, exported).run(simplify.STAGE, "simplify", tool=tool)
+    assert metrics["ir_version"] == ir_version
+    made = onnx_files.read_model(tmp_path / "simplify" / "model.onnx")
+    assert len(made.graph.input) == (1 if ir_version == 8 else 1 + len(made.graph.initializer))
+
+
+def test_an_ir_version_below_that_of_the_operator_set_is_kept(tmp_path: Path) -> None:
+    exported = cnn(opset=12)
+    exported.ir_version = 6  # ONNX 1.7, the first with operator set 12, has 7
+    assert workplace(tmp_path, exported).run(simplify.STAGE, "simplify")["ir_version"] == 6

@@ -1,8 +1,10 @@
 # environment: torch
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import nn
 
 from stages.base import StageError
 from stages.weights import load_weights, write_weights
+from tests.stages.damage import damaged
 
 
 def model(width: int = 3) -> nn.Module:
@@ -106,3 +109,18 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     broken = model().state_dict() | {"2.bias": torch.tensor([0.0, float("nan")])}
     torch.save(broken, tmp_path / "w.pt")
     assert "w.pt holds NaN or infinity in 2.bias" in refused(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_a_damaged_checkpoint_is_read_or_refused(tmp_path: Path, kind: str) -> None:
+    """PyTorch's unpickler raises IndexError, struct.error and AssertionError, among others."""
+    path = tmp_path / ("weights.safetensors" if kind == "safetensors" else "weights.pt")
+    if kind == "safetensors":
+        write_weights(model(), path)
+    else:
+        torch.save(model().state_dict(), path, _use_new_zipfile_serialization=kind == "zip")
+    for content in damaged(path.read_bytes(), 150):
+        path.write_bytes(content)
+        with contextlib.suppress(StageError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load_weights(model(), path, path.name)

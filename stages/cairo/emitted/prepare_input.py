@@ -16,7 +16,6 @@ import base64
 import binascii
 import json
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,7 +65,7 @@ def main() -> None:
 def from_numpy(path: Path, key: str | None) -> Any:
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damage shows in whatever zipfile and numpy stumble over
         refuse(f"cannot read {path.name}: {error}")
     if isinstance(loaded, np.ndarray):
         return loaded
@@ -77,7 +76,10 @@ def from_numpy(path: Path, key: str | None) -> Any:
         key = names[0]
     if key not in names:
         refuse(f"{path.name} holds {', '.join(names) or 'nothing'}: say which with --key")
-    return loaded[key]
+    try:
+        return loaded[key]
+    except Exception as error:
+        refuse(f"cannot read {key} of {path.name}: {error}")
 
 
 def from_image(path: Path, contract: dict[str, Any]) -> Any:
@@ -90,7 +92,7 @@ def from_image(path: Path, contract: dict[str, Any]) -> Any:
         refuse("reading images needs pillow: pip install pillow")
     try:
         image = Image.open(path).convert("L" if shape[0] == 1 else "RGB")
-    except OSError as error:
+    except Exception as error:  # damage shows in whatever Pillow's readers stumble over
         refuse(f"cannot read {path.name} as an image: {error}")
     if image.size != (shape[2], shape[1]):
         image = image.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)

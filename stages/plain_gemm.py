@@ -1,8 +1,9 @@
-"""Gemm as onnxruntime's quantizer takes it: `alpha` and `beta` are one, and the bias is a list, one value per output.
+"""Gemm as quantizers take it: `alpha` and `beta` are one, and the bias is a list, one value per output.
 
 ONNX lets a bias be anything that can be stretched to the output, such as (1, outputs), a single number, or one value
-per sample; the quantizer reads its first axis as that of the outputs, and fails (its issue 24815). It drops a `beta`
-without applying it, and leaves `alpha` out of the bias's scale, which gives other scores.
+per sample; onnxruntime's quantizer reads its first axis as that of the outputs, and fails (its issue 24815), as
+quantizeml does. onnxruntime's drops a `beta` without applying it, and leaves `alpha` out of the bias's scale, which
+gives other scores.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from stages.onnx_subgraphs import reads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+BIAS_OPTIONAL = 11
+"""operator set from which on a Gemm may have no bias"""
 
 
 def rewrite(model: onnx_files.Model) -> None:
@@ -58,7 +62,10 @@ def rewrite(model: onnx_files.Model) -> None:
         # for the samples of a fixed batch
         added = constant(bias * beta, f"{node.input[2]}/beta")
         product, end = _fresh(f"{node.output[0]}/product", taken), node.output[0]
-        del node.input[2]
+        if onnx_files.opset(model) < BIAS_OPTIONAL:
+            node.input[2] = constant(np.zeros(outputs, bias.dtype), f"{node.input[2]}/zero")
+        else:
+            del node.input[2]
         node.output[0] = product
         nodes.append(onnx.helper.make_node("Add", [product, added], [end], name=_fresh(f"{end}/bias", taken)))
     del graph.node[:]

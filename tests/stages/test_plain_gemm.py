@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages import onnx_files
-from stages.onnxruntime import plain_gemm, quantize
+from stages import onnx_files, plain_gemm
+from stages.onnxruntime import quantize
 from tests.stages.onnx_models import initializer, model
 from tests.stages.onnxruntime_chain import int8, prepared
 
@@ -17,7 +17,7 @@ SHAPES = [(), (1,), (4,), (1, 1), (1, 4), (3, 1), (3, 4)]
 X = np.random.default_rng(0).normal(size=(3, 1, 8, 8)).astype(np.float32)
 
 
-def gemm(bias: NDArray[Any], **attributes: Any) -> Any:
+def gemm(bias: NDArray[Any], opset: int = 18, **attributes: Any) -> Any:
     """A dense layer over three images, its bias of any shape that ONNX allows."""
     import onnx
 
@@ -26,13 +26,15 @@ def gemm(bias: NDArray[Any], **attributes: Any) -> Any:
         onnx.helper.make_node("Flatten", ["image"], ["flat"], "flatten"),
         onnx.helper.make_node("Gemm", ["flat", "weight", "bias"], ["scores"], "head", **attributes),
     ]
-    return model(nodes, [initializer("weight", weight), initializer("bias", bias)], (3, 1, 8, 8))
+    return model(nodes, [initializer("weight", weight), initializer("bias", bias)], (3, 1, 8, 8), opset)
 
 
+@pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 17, 18, 21])
 @pytest.mark.parametrize("attributes", [{}, {"transB": 1, "beta": 0.5, "alpha": 2.0}])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_shape_of_a_bias_becomes_a_list(shape: tuple[int, ...], attributes: dict[str, Any]) -> None:
-    made = gemm(np.random.default_rng(2).normal(size=shape), **attributes)
+def test_every_shape_of_a_bias_becomes_a_list(shape: tuple[int, ...], attributes: dict[str, Any], opset: int) -> None:
+    """Before opset 11 a Gemm must have a bias."""
+    made = gemm(np.random.default_rng(2).normal(size=shape), opset, **attributes)
     expected = onnx_files.Session(made, threads=1).run(X)
     plain_gemm.rewrite(made)
     onnx_files.check(made, "the model")

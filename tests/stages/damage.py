@@ -1,0 +1,26 @@
+"""Files as disks and networks damage them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def damaged(content: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
+    """`count` versions of the content with a few bytes changed or missing, or the end cut off."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        made = bytearray(content)
+        for _ in range(random.integers(1, 4)):
+            at = int(random.integers(0, len(made)))
+            how = random.integers(0, 4)
+            if how == 0:
+                made[at] ^= 1 << int(random.integers(0, 8))
+            elif how == 1:
+                made[at] = int(random.integers(0, 256))
+            elif how == 2:
+                del made[at : at + int(random.integers(1, 40))]
+            else:
+                del made[at + 1 :]
+        yield bytes(made)
