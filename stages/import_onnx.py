@@ -12,9 +12,6 @@ from stages import batch_mixing, onnx_files, onnx_shapes, without_channel
 from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage, StageError, progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from stages.dataset import Contract
 
 STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
