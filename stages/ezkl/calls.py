@@ -225,7 +225,8 @@ def _read(answer: Mapping[str, Any], seconds: float, what: str) -> Answer:
         return Answer(answer["values"], seconds, answer["cpu_seconds"], answer["peak_bytes"])
     said = " ".join(str(answer["error"]).split())
     if answer["kind"] == "PanicException":
-        raise EzklError(
-            f"{what} panicked: {said}", "the keys, the circuit and the SRS may not belong together", "panic", said
-        )
+        remedy = "the keys, the circuit and the SRS may not belong together"
+        if "settings" in what:  # there are no keys yet
+            remedy = "change the layer at which EZKL fails; its log may say which"
+        raise EzklError(f"{what} panicked: {said}", remedy, "panic", said)
     raise EzklError(f"{what} failed: {said}", "see the log for what it printed before", "refused", said)

@@ -11,6 +11,7 @@ from stages import onnx_files
 from stages.base import StageError
 from stages.ezkl.calls import Call, Ezkl
 from stages.ezkl.settings import Settings
+from stages.onnx_subgraphs import reads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +57,37 @@ def with_strides(model: onnx_files.Model) -> onnx_files.Model:
         if node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool") and "strides" not in given:
             rank = len(given["kernel_shape"].ints) if "kernel_shape" in given else ranks.get(node.input[1], 0)
             node.attribute.append(onnx.helper.make_attribute("strides", [1] * rank, attr_type=onnx.AttributeProto.INTS))
+    return model
+
+
+def without_idle_bounds(model: onnx_files.Model) -> onnx_files.Model:
+    """The model without bounds of Clips that no float passes, which EZKL cannot hold.
+
+    Changed in place. Exporters write the largest float where there is no bound.
+    """
+    import numpy as np
+    import onnx
+
+    largest = float(np.finfo(np.float32).max)
+    idle = {"min": lambda value: value <= -largest, "max": lambda value: value >= largest}
+    constants = {weight.name: onnx.numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "Clip":
+            continue
+        # attributes before operator set 11, inputs from there on
+        kept = [entry for entry in node.attribute if not idle[entry.name](entry.f)]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        for index, bound in zip((1, 2), ("min", "max"), strict=True):
+            name = node.input[index] if index < len(node.input) else ""
+            if name in constants and idle[bound](float(constants[name])):
+                node.input[index] = ""
+        while not node.input[-1]:
+            del node.input[-1]
+    read = {name for node in model.graph.node for name in reads(node)} | {value.name for value in model.graph.output}
+    weights = [weight for weight in model.graph.initializer if weight.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
     return model
 
 

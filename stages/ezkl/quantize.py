@@ -15,7 +15,7 @@ from stages.base import Inputs, Metrics, Params, Stage, progress
 from stages.ezkl import licence, settings
 from stages.ezkl.calls import Ezkl, EzklError
 from stages.ezkl.local_store import local_store
-from stages.ezkl.network import one_sample, with_strides
+from stages.ezkl.network import one_sample, with_strides, without_idle_bounds
 
 Visibility = Literal["private", "public", "hashed", "polycommit"]
 WeightVisibility = Literal["private", "fixed", "hashed", "polycommit"]
@@ -110,7 +110,8 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     licence.show_once(local_store(out), progress)
     what = "the simplified model"
     model = onnx_files.read_model(inputs["simplify"] / "model.onnx", what)
-    model = with_strides(one_sample(onnx_files.with_constant_weights(model), what, params.variables))
+    model = one_sample(onnx_files.with_constant_weights(model), what, params.variables)
+    model = without_idle_bounds(with_strides(model))
     onnx_files.write_model(model, out / settings.NETWORK)
     written = inputs.scratch / settings.FILE
     try:

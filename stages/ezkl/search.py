@@ -126,7 +126,13 @@ class Search:
         candidates: list[Candidate] = []
         for convolutions, inner in product(self._networks, [given] if given else INNER_COLUMNS):
             shaped = {**arguments, "num_inner_cols": inner}
-            laid_out = self._laid_out(convolutions, shaped)
+            try:
+                laid_out = self._laid_out(convolutions, shaped)
+            except EzklError as error:
+                # EZKL panics at some shapes of products, and then lays out the network's own form
+                if error.kind != "panic" or self._networks[convolutions] == self._first:
+                    raise
+                continue
             candidates += [
                 Candidate(convolutions, shaped, cost.predict(laid_out, k))
                 for k in _at_most(params.max_logrows, cost.possible_logrows(laid_out))

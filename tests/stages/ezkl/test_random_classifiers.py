@@ -40,3 +40,10 @@ def test_300_random_classifiers_have_settings_or_are_refused(tmp_path: Path, ten
 @pytest.mark.parametrize("seed", range(1, 10))
 def test_random_classifiers_in_a_circuit_are_right_or_refused(tmp_path: Path, seed: int) -> None:
     through(TARGET, seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [31, 66])
+def test_a_form_that_ezkl_panics_at_is_not_chosen(tmp_path: Path, seed: int) -> None:
+    """It lays out the convolution, and fails at an index when that is written as a product."""
+    assert not through(TARGET, seed, tmp_path, last="calibrate").refused
