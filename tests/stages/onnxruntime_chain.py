@@ -15,7 +15,7 @@ from stages.onnxruntime import calibrate, quantize
 from stages.parity import Kind
 from stages.simplifier import main as simplify
 
-SCHEME = {"per_channel": True, "reduce_range": False, "weight_type": "int8", "activation_type": "int8"}
+SCHEME = {"per_channel": True, "reduce_range": True, "weight_type": "int8", "activation_type": "uint8"}
 KINDS: dict[str, Kind] = {"quantized": "int8", "emitted": "same"}
 
 
