@@ -78,6 +78,17 @@ def max_pool(attributes: Mapping[str, Any], x: Array) -> Array:
     return windows(attributes, x, tuple(attributes["kernel_shape"]), -np.inf).max(axis=(-1, -2))
 
 
+def average_pool(attributes: Mapping[str, Any], x: Array) -> Array:
+    assert not any(attributes.get("pads", [])) and not attributes.get("ceil_mode")
+    return windows(attributes, x, tuple(attributes["kernel_shape"]), 0.0).mean(axis=(-1, -2))
+
+
+def log_softmax(attributes: Mapping[str, Any], x: Array) -> Array:
+    axis = attributes.get("axis", -1)
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
 OPERATORS: dict[str, Callable[..., Array]] = {
     "QuantizeLinear": quantize,
     "DequantizeLinear": dequantize,
@@ -89,6 +100,9 @@ OPERATORS: dict[str, Callable[..., Array]] = {
     "MaxPool": max_pool,
     "GlobalAveragePool": lambda attributes, x: x.mean(axis=(2, 3), keepdims=True),
     "ReduceMean": lambda attributes, x, axes: x.mean(axis=tuple(axes), keepdims=bool(attributes.get("keepdims", 1))),
+    "Sigmoid": lambda attributes, x: 1 / (1 + np.exp(-x)),
+    "AveragePool": average_pool,
+    "LogSoftmax": log_softmax,
     "Flatten": lambda attributes, x: x.reshape(len(x), -1),
     "Reshape": lambda attributes, x, shape: x.reshape([len(x), *shape[1:]]),
 }
