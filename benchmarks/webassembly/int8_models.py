@@ -1,7 +1,7 @@
 """Simplifies the exported models and quantizes them: `python int8_models.py FOLDER`, in the onnx environment.
 
-NAME.onnx is replaced by its simplified form, and NAME.int8.onnx is what the stages of the onnxruntime target
-make of it with their defaults, with the onnxruntime's own output for NAME.input.bin in NAME.int8.output.bin.
+NAME.onnx is replaced by its simplified form, and NAME.int8.onnx is what the stages of the wasm target make of it with
+`scheme: int8` and their defaults, with the onnxruntime's own output for NAME.input.bin in NAME.int8.output.bin.
 The last line it prints is JSON: model -> shape of its input.
 """
 
@@ -21,7 +21,8 @@ import onnxruntime
 from stages import simplifier
 from stages.base import Inputs
 from stages.dataset import Contract
-from stages.onnxruntime import calibrate, quantize
+from stages.onnxruntime import calibrate
+from stages.wasm import quantize
 
 
 def main(folder: Path) -> None:
@@ -39,7 +40,7 @@ def main(folder: Path) -> None:
             shape = np.load(samples)["x"].shape[1:]
             Contract("benchmark", shape, "float32", 1.0, (0.0,), (1.0,), ("0",)).write(place / "data")
             inputs = Inputs({stage.name: stage for stage in place.iterdir()}, scratch=place / "scratch")
-            quantize.run(quantize.QuantizeParams(), inputs, place / "quantize")
+            quantize.run(quantize.QuantizeParams(scheme="int8"), inputs, place / "quantize")
             calibrate.run(calibrate.CalibrateParams(batch_size=1), inputs, place / "calibrate")
             shutil.copy(place / "calibrate/model.onnx", folder / f"{name}.int8.onnx")
         options = onnxruntime.SessionOptions()

@@ -23,11 +23,17 @@ LEAST_OPSET = 13  # QuantizeLinear has an axis, which per-channel weights need, 
 class QuantizeParams(Params):
     """Static int8 quantization with QDQ nodes, as `onnxruntime.quantization` defines it."""
 
-    activation_type: Literal["int8", "uint8"] = Field(default="int8", description="type of activations")
+    activation_type: Literal["int8", "uint8"] = Field(
+        default="uint8",
+        description="type of activations; onnxruntime on x86 leaves layers in float that read int8 ones with several "
+        "readers",
+    )
     weight_type: Literal["int8", "uint8"] = Field(default="int8", description="type of weights")
     per_channel: bool = Field(default=True, description="one weight scale per output channel, not per tensor")
-    reduce_range: bool = Field(
-        default=False, description="7-bit weights: for uint8 activations on x86 without VNNI, whose sums saturate"
+    reduce_range: bool | None = Field(
+        default=None,
+        description="7-bit weights, two of whose products always fit 16 bits; unset: int8 weights for onnxruntime, "
+        "whose kernels on x86 without VNNI need it",
     )
     nodes_to_exclude: tuple[str, ...] = Field(default=(), description="names of nodes that stay in float")
 
@@ -58,8 +64,10 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
             "set quantize.scheme to float32",
         )
     onnx_files.write_model(prepared, out / "model.onnx")
+    reduce_range = params.weight_type == "int8" if params.reduce_range is None else params.reduce_range
     scheme = {
         **params.model_dump(exclude={"resources", "nodes_to_exclude"}),
+        "reduce_range": reduce_range,
         "quantized": quantized,
         "float": [node.name for node in prepared.graph.node if node.name not in quantized],
     }

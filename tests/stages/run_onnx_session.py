@@ -1,6 +1,6 @@
-"""Runs an ONNX model in a session of a mode: `python run_onnx_session.py MODEL INPUTS.npy OUTPUTS.npz MODE ...`.
+"""Runs the models of a folder in sessions of some modes: `python run_onnx_session.py FOLDER MODE ...`.
 
-INPUTS holds the model's input for several runs; OUTPUTS gets, by mode, the output of each.
+NAME.npy holds the input of NAME.onnx for several runs; NAME.MODE.npy gets the output of each.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import numpy as np
 from stages import onnx_session
 
 
-def outputs(model: Path, inputs: Any, mode: onnx_session.Mode) -> Any:
+def outputs(model: Path, mode: onnx_session.Mode) -> Any:
+    """The outputs of a model for the inputs beside it."""
     session = onnx_session.start(model, 1, mode)
     name = session.get_inputs()[0].name
-    return np.stack([session.run(None, {name: x})[0] for x in inputs])
+    return np.stack([session.run(None, {name: x})[0] for x in np.load(model.with_suffix(".npy"))])
 
 
 if __name__ == "__main__":
-    model, inputs, target, *modes = sys.argv[1:]
-    np.savez(target, **{mode: outputs(Path(model), np.load(inputs), mode) for mode in modes})
+    folder, *modes = sys.argv[1:]
+    for path in sorted(Path(folder).glob("*.onnx")):
+        for mode in modes:
+            np.save(path.with_suffix(f".{mode}.npy"), outputs(path, mode))

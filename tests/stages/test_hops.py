@@ -55,7 +55,7 @@ def test_the_gradual_loss_of_int8_is_no_jump(chain: Any, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("scheme", [{"per_channel": False}, {"activation_type": "uint8"}])
+@pytest.mark.parametrize("scheme", [{"per_channel": False}, {"activation_type": "int8"}])
 def test_a_correct_int8_model_of_another_scheme_is_never_blamed(
     chain: Any, seed: int, scheme: dict[str, Any], tmp_path: Path
 ) -> None:

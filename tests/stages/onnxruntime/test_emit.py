@@ -7,22 +7,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from stages import onnx_files
 from stages.base import StageError
 from stages.dataset import read_contract
 from stages.onnxruntime import calibrate, emit, quantize, verify
-from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents, write_data
+from tests.stages import meant_integers, run_onnx_session, without_vnni
+from tests.stages.onnx_models import CONTRACT, Workplace, cnn, contents, images, write_data
 
 
-def workplace(root: Path) -> Workplace:
+def workplace(root: Path, **scheme: Any) -> Workplace:
     write_data(root / "data")
     (root / "simplify").mkdir()
     onnx_files.write_model(cnn(), root / "simplify" / "model.onnx")
     work = Workplace(root)
-    work.run(quantize.STAGE, "quantize")
+    work.run(quantize.STAGE, "quantize", **scheme)
     work.run(calibrate.STAGE, "calibrate")
     return work
 
@@ -36,6 +39,51 @@ def test_emits_a_folder_that_runs_as_its_readme_says(tmp_path: Path) -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     done = subprocess.run([sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\['(nw|ne|sw|se)'\]\n", done.stdout)
+
+
+SCHEMES = [{}, {"weight_type": "uint8"}, {"per_channel": False}, {"activation_type": "int8"}]
+
+
+def test_the_scores_are_the_meant_ones_with_and_without_vnni(tmp_path: Path) -> None:
+    for number, scheme in enumerate(SCHEMES):
+        metrics = workplace(tmp_path / str(number), **scheme).run(emit.STAGE, "emit")
+        assert metrics["nodes_that_may_saturate"] == 0
+        assert (
+            "the same on x86 processors with VNNI and without"
+            in (tmp_path / str(number) / "emit/README.md").read_text()
+        )
+        shutil.copyfile(tmp_path / str(number) / "emit/model.onnx", tmp_path / f"{number}.onnx")
+        np.save(tmp_path / f"{number}.npy", CONTRACT.normalise(images(16, 2)[0])[None])
+    without_vnni.python(run_onnx_session.__file__, str(tmp_path), "as_shipped")
+    for number in range(len(SCHEMES)):
+        path = tmp_path / f"{number}.onnx"
+        elsewhere = np.load(path.with_suffix(".as_shipped.npy"))
+        assert np.array_equal(elsewhere, run_onnx_session.outputs(path, "as_shipped"))
+        meant = meant_integers.outputs(onnx_files.read_model(path), np.load(path.with_suffix(".npy"))[0])
+        np.testing.assert_allclose(elsewhere[0], meant, rtol=1e-5)
+
+
+def test_a_model_whose_sums_may_saturate_is_refused_by_the_names_of_its_nodes(tmp_path: Path) -> None:
+    work = workplace(tmp_path, reduce_range=False)
+    with pytest.raises(StageError) as caught:
+        work.run(emit.STAGE, "emit")
+    assert re.fullmatch(
+        r"on x86 processors without VNNI the model would give other scores: two products can add up to more than 16 "
+        r"bits hold in node 'node_conv' \(Conv: [\d,]+\); node 'node_head' \(Gemm: -?[\d,]+\)",
+        caught.value.message,
+    )
+    assert caught.value.remedy == (
+        "leave quantize.reduce_range unset or set it to true, or set emit.allow_saturation to true"
+    )
+    assert not contents(tmp_path / "emit")
+
+
+def test_a_recipe_may_accept_that_scores_depend_on_the_processor(tmp_path: Path) -> None:
+    work = workplace(tmp_path, reduce_range=False)
+    assert work.run(emit.STAGE, "emit", allow_saturation=True)["nodes_that_may_saturate"] == 2
+    readme = (tmp_path / "emit/README.md").read_text()
+    assert "without VNNI this model may give other scores" in readme and "node 'node_conv'" in readme
+    assert "the same on x86" not in readme
 
 
 def test_verify_runs_the_emitted_folder_alone(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ SEEDS = [0, pytest.param(1, marks=pytest.mark.slow)]
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_correct_trained_network_is_never_blamed(tmp_path: Path, name: str, seed: int) -> None:
     for method in METHODS:
-        for scheme in ({}, {"per_channel": False}, {"activation_type": "uint8"}):
+        for scheme in ({}, {"per_channel": False}, {"activation_type": "int8"}):
             folder = tmp_path / f"{method}{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
             found = measured(forms(trained(name, seed), folder, method, **scheme), digits()[0][-64:])
