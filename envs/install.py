@@ -17,12 +17,14 @@ from pipeline.environments import device, find_uv, index_options  # noqa: E402 -
 
 
 def install(name: str) -> int:
+    print(f"installing the packages of envs/{name}.txt", flush=True)
     options = index_options(os.environ)
-    base = [find_uv(), "pip", "install", "--no-config", "--python", sys.executable, "--no-deps", *options.arguments]
+    base = [find_uv(), "pip", "install", "--no-config", "--python", sys.executable, "--no-deps", "--quiet"]
+    base += options.arguments
     variables = {**os.environ, **options.variables}
     for what in (
         ["--compile-bytecode", "--requirements", str(ROOT / "envs" / f"{name}.txt")],
-        ["--quiet", "--editable", str(ROOT)],
+        ["--editable", str(ROOT)],
     ):
         if code := subprocess.run([*base, *what], env=variables).returncode:
             return code

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pipeline.layout import GUARD
 from stages.argument_types import amount, natural, positive
+from stages.spelling import did_you_mean
 
 _DESCRIPTION = """\
 Recast trains a PyTorch model once and recasts it for every target, with proof that what came out
@@ -30,7 +32,7 @@ DEVICES = ("cpu", "cuda", "mps")
 
 Verb = Callable[[argparse.Namespace], object]
 if TYPE_CHECKING:
-    _Group = argparse._SubParsersAction[argparse.ArgumentParser]
+    _Group = argparse._SubParsersAction[Any]
 
 
 class Add(Protocol):
@@ -44,7 +46,7 @@ def parse(arguments: list[str], verbs: Mapping[str, Verb], registered: Verb) -> 
 
     `registered` is what to call for a verb of `stages.registry.VERBS`, whose name is then in `name`.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="recast", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     group = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -61,7 +63,28 @@ def parse(arguments: list[str], verbs: Mapping[str, Verb], registered: Verb) -> 
     # the registry costs an import of pydantic, which the runner's own verbs need not pay
     if not (arguments and arguments[0] in verbs):
         _add_registered(group, arguments, registered)
-    return parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        asked = group.choices[next(word for word in arguments if word in group.choices)]
+        known = (option for option in asked._option_string_actions if option.startswith("--"))
+        meant = f"; {did_you_mean(rest[0].partition('=')[0], known)}" if rest[0].startswith("-") else ""
+        asked.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says of a misspelt verb or choice what was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := _CHOICE.search(message):
+            choices = re.findall(r"'([^']*)'", found["choices"])
+            message = (
+                f"{message[: found.start()]}there is no '{found['wrong']}'; {did_you_mean(found['wrong'], choices)}"
+            )
+        super().error(message)
+
+
+_CHOICE = re.compile(r"invalid choice: '(?P<wrong>.*)' \(choose from (?P<choices>.*)\)", re.DOTALL)
 
 
 def _add_registered(group: _Group, arguments: list[str], call: Verb) -> None:

@@ -6,6 +6,7 @@ Each verb imports what it needs: `recast run` with nothing to do must not pay fo
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
 import os
 import re
@@ -63,6 +64,10 @@ def main(given: Sequence[str] | None = None) -> NoReturn:
         _fail(f"recast: {place}{error.strerror}; see that it can be read and written, and has space", Exit.BAD_INPUT)
     except Exception as error:
         _fail(f"recast: a bug of Recast: {type(error).__name__}: {error}\n{_keep_traceback()}", Exit.BUG)
+    finally:
+        # DVC's import asks that colours be reset at the end: an escape on every terminal, even on one that has none
+        if colorama := sys.modules.get("colorama.initialise"):
+            atexit.unregister(colorama.reset_all)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -432,7 +437,10 @@ def _env(options: argparse.Namespace) -> Exit:
             state = f"built in {found.directory.relative_to(root)}" if found.is_built else f"not built ({found.size})"
             print(f"{name:<12} python {found.python_version}  {state}")
     elif options.action == "build":
-        for name in options.names or environments.names(root):
+        names = options.names or environments.names(root)
+        for name in names:
+            environments.find(root, name)  # a misspelt one is said before any is built
+        for name in names:
             environments.ensure(root, name, _say)
     elif options.action == "prune":
         environments.prune(root, _say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,9 +131,19 @@ def _binding(tree: ast.Module, name: str) -> ast.AST | None:
         elif isinstance(node, ast.AnnAssign):
             if isinstance(node.target, ast.Name) and node.target.id == name:
                 found = node.value
-        elif not isinstance(node, ast.Expr):
-            found = None  # bound anew in an if, a try or a loop, perhaps
+        elif name in set(_bound_within(node)):
+            found = None  # in an if, a try or a loop: only running it tells
     return found
+
+
+def _bound_within(node: ast.AST) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield part.name
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store | ast.Del):
+            yield part.id
+        elif isinstance(part, ast.alias):
+            yield part.asname or part.name.partition(".")[0]
 
 
 def _imported_from(tree: ast.Module, bound: ast.AST, name: str, package: str) -> tuple[str, str] | None:

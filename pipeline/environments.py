@@ -179,8 +179,7 @@ def _build(environment: Environment, run: Run, waits: Callable[[], None]) -> Non
         install.append("--no-deps")
     if environment.torch_backend and not options.has_find_links:
         install += ["--torch-backend", environment.torch_backend]
-    if run is not _on_the_terminal or not sys.stderr.isatty():
-        install.append("--quiet")  # a log needs neither uv's bars nor its list of packages
+    install.append("--quiet")  # nobody reads uv's list of packages; what fails it says all the same
     code = run(install, {**os.environ, **options.variables})
     if code:
         shutil.rmtree(building, ignore_errors=True)

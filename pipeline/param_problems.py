@@ -163,15 +163,15 @@ class ParamProblems:
     def _described(self, field: _Field, values: Mapping[str, Any]) -> str:
         """What the param is, in its own words."""
         node: Mapping[str, Any] = self.schema
-        text = ""
+        said = ""
         for part in field.path:
             inner = self._inside(resolved(node, self.definitions), part)
             if inner is None:
                 break
             node = inner
-            text = str(node.get("description", "")) if isinstance(part, str) else text
-        name = next((part for part in reversed(field.path) if isinstance(part, str)), "")
-        return f"{name} is: {text}" if text else ""
+            if isinstance(part, str) and (text := node.get("description")):
+                said = f"{part} is: {text}"
+        return said
 
 
 def _dotted(path: KeyPath) -> str:

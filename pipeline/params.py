@@ -96,10 +96,9 @@ def check_files(root: Path, params: Params, layers: list[Layer], problems: list[
         try:
             refusal = _refusal(root, value)
         except OSError as error:  # such as a name longer than the system takes
-            refusal = f"cannot be looked at: {error.strerror}", "mend the path"
+            refusal = f"'{shortened(value)}' cannot be looked at: {error.strerror}", "mend the path"
         if refusal:
-            message, remedy = refusal
-            problem = layer.document.problem((*layer.path, name), f"'{shortened(value)}' {message}", remedy)
+            problem = layer.document.problem((*layer.path, name), *refusal)
             if problem not in problems:
                 problems.append(problem)
         files[name] = value
@@ -108,25 +107,23 @@ def check_files(root: Path, params: Params, layers: list[Layer], problems: list[
 
 def _refusal(root: Path, value: str) -> tuple[str, str] | None:
     """What is wrong with a file or folder that a recipe names, and the remedy; None if it is there, or can be."""
-    path = root / value
+    path, shown = root / value, shortened(value)
     if Path(os.path.normpath(path)) == root:
-        return "is the repository itself", "name a file or folder in it"
-    if path.is_symlink() and not path.exists():
-        return "is a link to nothing", "mend the link"
+        return f"'{shown}' is the repository itself", "name a file or folder in it"
     if not path.exists():
-        return (
-            None
-            if _is_made_by_dvc(root, path)
-            else ("is no file or folder of the repository", "put it there, or mend the path")
-        )
+        if _is_made_by_dvc(root, path):
+            return None
+        if path.is_symlink():
+            return f"'{shown}' is a link to nothing", "mend the link"
+        return f"no such file or folder in the repository: '{shown}'", "put it there, or mend the path"
     if not path.resolve().is_relative_to(root.resolve()):
-        return "is a link that leads outside the repository", "copy the file in"
+        return f"'{shown}' is a link that leads outside the repository", "copy the file in"
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         # DVC would wait for a FIFO to be written to
-        return f"is {kind_of_file(mode)}, not a file or folder", "put a plain file in its place"
+        return f"'{shown}' is {kind_of_file(mode)}, not a file or folder", "put a plain file in its place"
     if not os.access(path, os.R_OK):
-        return "cannot be read", "see who may read it"
+        return f"'{shown}' cannot be read", "see who may read it"
     return None
 
 

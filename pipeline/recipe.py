@@ -24,6 +24,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _RECIPE_KEYS = ("extends", "isolated", "model", "stages", "targets")
 _DEFAULTS_KEYS = ("data_root", "stages", "targets")
 _TARGET_KEYS = ("uses", "stages")
+_NO_DATA = (".dvc", ".git", ".recast", ".venv", "dist-packages", "site-packages")
+"""folders that hold programs, or what decides what is run; a download would come among them"""
 _NAME_REMEDY = "use letters, digits and _, starting with a letter"
 
 
@@ -110,7 +112,8 @@ class Recipes:
     def require(self, name: str) -> Recipe | None:
         """The recipe a user asked for by name; RecastError if there is no such file."""
         if not is_identifier(name):
-            if (stem := name.removeprefix(f"{RECIPES}/").removesuffix(".yaml")) in self.names():
+            stem = name.removeprefix(f"{RECIPES}/").removesuffix(".yaml")
+            if is_identifier(stem) and stem in self.names():
                 raise RecastError(f"{quoted(name)} is a file and no recipe's name", f"name the recipe: {stem}")
             raise RecastError(f"{quoted(name)} is no recipe name", f"{_NAME_REMEDY}; {self._meant(name)}")
         if name not in self.names():
@@ -141,6 +144,9 @@ class Recipes:
         places = places if isinstance(places, list) else [places]
         if not places or not all(isinstance(place, str) and place for place in places):
             message = "'data_root' must be a folder or a list of folders"
+            self.problems.append(document.problem(("data_root",), message, "for example 'downloads'"))
+        elif any(part in _NO_DATA for place in places for part in Path(place).parts):
+            message = f"'data_root' may not lie in {' or '.join(_NO_DATA)}: what is there may be run"
             self.problems.append(document.problem(("data_root",), message, "for example 'downloads'"))
         self._check_trunk_stages(document)
         for name in self._check_targets(document, self._peek):

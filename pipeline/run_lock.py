@@ -19,10 +19,13 @@ _POLL_SECONDS = 0.2
 
 
 @contextlib.contextmanager
-def only_run(root: Path, say: Callable[[str], None], waits: Callable[[], None]) -> Iterator[None]:
+def only_run(
+    root: Path, say: Callable[[str], None], waits: Callable[[], None], looks: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Hold the repository's run lock. The system frees it when its holder ends, however that happens.
 
-    `waits` is called again and again while somebody else has it, and may raise to give up.
+    Before it is waited for, `looks` is called, and may raise: nobody should wait to hear of a misspelt name. `waits` is
+    called again and again while somebody else has it, and may raise to give up.
     """
     (root / LOCK).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(root / LOCK))
@@ -32,6 +35,8 @@ def only_run(root: Path, say: Callable[[str], None], waits: Callable[[], None]) 
             lock.acquire(timeout=0)
             break
         except Timeout:
+            if not told:
+                looks()
             holder = _holder(root)
             if holder != told:
                 say(f"waiting for {holder}, which runs in this repository")

@@ -63,12 +63,12 @@ def run(
     def say(text: str) -> None:
         show(Message(text))
 
-    with only_run(root, say, interrupts.check):
+    with only_run(root, say, interrupts.check, lambda: dvc_names(_plan(root, request), request)):
         with interrupts.at_once():
             sweep(root)
             sources = up_to_date.sources(root)
             stamp = sources_stamp(root)
-            plan = make_sound_plan(root, request.recipes) if request.recipes else make_plan(root)
+            plan = _plan(root, request)
             targets = dvc_names(plan, request)
         if said := warning(plan):
             warn(said)
@@ -92,6 +92,11 @@ def run(
             memory = up_to_date.Memory(tuple(result.states), tuple(tables.items()), said)
             up_to_date.remember(root, asdict(request), result.evidence, memory)
         return Outcome(result, tables)
+
+
+def _plan(root: Path, request: Request) -> Plan:
+    """Of every recipe; others than those that were asked for may be broken."""
+    return make_sound_plan(root, request.recipes) if request.recipes else make_plan(root)
 
 
 def sync(root: Path, plan: Plan, say: Callable[[str], None]) -> None:

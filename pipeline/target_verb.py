@@ -14,6 +14,7 @@ from pipeline.errors import RecastError
 from pipeline.plan import Plan, PlannedStage, make_plan
 from pipeline.tool_variables import tool_variables
 from stages.registry import PREDICTORS, VERBS, load_verb
+from stages.spelling import did_you_mean, nearest
 
 LOCAL = ".recast/local"
 OWN = ("verb", "name", "what")
@@ -72,9 +73,12 @@ def _stages(plan: Plan, recipe: str, target: str) -> dict[str, PlannedStage]:
     """The stages of the target, and those of the trunk it stands on, by the names the recipe calls them."""
     planned = plan.recipes[recipe]
     if target not in planned.targets:
-        known = ", ".join(f"{recipe}/{name}" for name in planned.targets)
+        known = [f"{recipe}/{name}" for name in planned.targets]
         wrong = f"recipe '{recipe}' has no target '{target}'" if target else f"'{recipe}' names no target"
-        raise RecastError(wrong, f"for example: {known}" if known else "give the recipe a target")
+        remedy = f"for example: {', '.join(known)}" if known else "give the recipe a target"
+        if target and nearest(target, planned.targets):
+            remedy = did_you_mean(f"{recipe}/{target}", known)
+        raise RecastError(wrong, remedy)
     return {name: plan.stages[id] for name, id in {**planned.trunk, **planned.targets[target]}.items()}
 
 

@@ -60,6 +60,9 @@ class EarlyStopping(BaseModel):
 def _below_a_root(path: str) -> str:
     if not path or path.startswith(("/", "~")) or ".." in path.split("/") or "\\" in path or ":" in path:
         raise ValueError("must be a path below a data root, with forward slashes")
+    if path.lower().endswith((".py", ".pyc", ".pyw", ".so")):
+        # it may be downloaded, and a model's module is looked up by file
+        raise ValueError("must be a file of weights, not a program")
     return path
 
 

@@ -215,7 +215,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     ),
     "a part of a param missing": (
         {"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: digits}\n  train: {early_stopping: {}}\n" + TARGETS},
-        "r.yaml:4:3",
+        "r.yaml:4:11",
         "needs 'early_stopping.patience'; patience is: epochs without",
     ),
     "extends nothing there": (
@@ -283,6 +283,22 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
         {"params.yaml": "stages:\n  train: {seed: x}\n"},
         "params.yaml:2:11",
         "'seed' must be a whole number of 0 or more, not text 'x'; seed is: seed of",
+    ),
+    "a place for data from which programs are run": (
+        {"params.yaml": "data_root: [downloads, .venv/lib/python3.11/site-packages]\n"},
+        "params.yaml:1:1",
+        "'data_root' may not lie in",
+    ),
+    "weights that are a program": (
+        {
+            "recipes/r.yaml": HEAD
+            + "stages:\n  data: {dataset: digits}\n  train: {pretrained: net.py, url: 'http://x', sha256: '"
+            + "0" * 64
+            + "'}\n"
+            + TARGETS
+        },
+        "r.yaml:4:11",
+        "'pretrained' must be a file of weights, not a program",
     ),
     "a wrong place for data": ({"params.yaml": "data_root: 3\n"}, "params.yaml:1:1", "must be a folder"),
 }

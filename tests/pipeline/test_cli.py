@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 
@@ -155,3 +159,77 @@ def test_a_machine_that_refuses_is_no_bug_of_ours(write, monkeypatch, capsys):
     monkeypatch.setattr("pipeline.plan.make_plan", refused)
     code, _, err = run(capsys, "check")
     assert code == 2 and "artifacts: Permission denied; see that it can be read" in err and "bug" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["chekc"], "there is no 'chekc'; did you mean 'check'?"),
+        (["Run", "digits"], "there is no 'Run'; did you mean 'run'?"),
+        (["prov", "x"], "there is no 'prov'; did you mean 'prove'?"),
+        (["env", "lst"], "there is no 'lst'; did you mean 'list'?"),
+        (["plan", "--format", "jsn"], "there is no 'jsn'; did you mean 'json'?"),
+        (["run", "digits", "--targt", "wasm"], "unrecognized arguments: --targt wasm; did you mean '--target'?"),
+        (["run", "digits", "--jbos=3"], "unrecognized arguments: --jbos=3; did you mean '--jobs'?"),
+    ],
+)
+def test_a_misspelt_verb_choice_or_option_is_told_what_was_meant(arguments, meant, capsys):
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and meant in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["check", "Base"], "no recipe named 'Base' in recipes/; did you mean 'base'?"),
+        (["run", "bass"], "no recipe named 'bass' in recipes/; did you mean 'base'?"),
+        (["explain", "bass/train"], "no recipe named 'bass' in recipes/; did you mean 'base'?"),
+        (
+            ["check", "my-net"],
+            "'my-net' is no recipe name; use letters, digits and _, starting with a letter; known: base",
+        ),
+        (["check", "recipes/base.yaml"], "'recipes/base.yaml' is a file and no recipe's name; name the recipe: base"),
+        (["check", "\x1b[31m"], "'\\x1b[31m' is no recipe name"),
+    ],
+)
+def test_a_misspelt_recipe_is_told_what_was_meant(arguments, meant, write, monkeypatch, capsys):
+    # a file of that name is there, and is refused: it must not be proposed
+    monkeypatch.chdir(write({"recipes/my-net.yaml": "a: 1\n"}))
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and meant in err and "\x1b" not in err
+
+
+def on_a_terminal(place, code, **variables):
+    """What a Python program writes to a terminal."""
+    ours, theirs = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=place, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # the terminal's other end was closed
+        while part := os.read(ours, 4096):
+            said += part
+    process.wait()
+    os.close(ours)
+    return said.decode()
+
+
+def test_errors_are_coloured_on_a_terminal_that_can(write):
+    place = write({"recipes/r.yaml": "stage: {}\n"})
+    check = "from pipeline.cli import main; main(['check'])"
+    said = on_a_terminal(place, check, TERM="xterm")
+    assert "\x1b[1;31mrecipes/r.yaml:1:1:\x1b[0m unknown key 'stage'" in said
+    for variables in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}):
+        said = on_a_terminal(place, check, **variables)
+        assert "recipes/r.yaml:1:1: unknown key 'stage'" in said and "\x1b" not in said
+
+
+def test_dvc_leaves_no_escape_on_the_terminal(write):
+    code = "import dvc.repo; from pipeline.cli import main; main(['check', 'base'])"
+    said = on_a_terminal(write({}), code, TERM="dumb")
+    assert "base.yaml: sound" in said and "\x1b" not in said
+    # it would: this is what the test looks for
+    assert "\x1b" in on_a_terminal(write({}), "import dvc.repo; print('sound')", TERM="dumb")

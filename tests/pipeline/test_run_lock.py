@@ -50,6 +50,20 @@ def test_the_second_says_once_for_whom_it_waits_and_can_give_up(tmp_path, holder
     assert line.startswith(f"waiting for 'recast run digits' (process {holder.pid}, since ")
 
 
+def test_what_is_wrong_with_the_request_is_said_before_anybody_is_waited_for(tmp_path, holder):
+    said = []
+
+    def looks():
+        raise Enough
+
+    def waits():
+        raise AssertionError("waited")
+
+    with pytest.raises(Enough), only_run(tmp_path, said.append, waits, looks):
+        raise AssertionError("two at once")
+    assert not said
+
+
 def test_a_killed_holder_holds_nothing(tmp_path, holder):
     holder.kill()
     holder.wait()

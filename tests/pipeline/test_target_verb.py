@@ -101,7 +101,7 @@ def test_a_bug_in_a_verb_leaves_its_traceback_in_a_file(root: Path) -> None:
     [
         ("bas/akida", "no recipe named 'bas' in recipes/; did you mean 'base'?"),
         ("base", "'base' names no target; for example: base/akida, base/onnxruntime"),
-        ("base/akid", "recipe 'base' has no target 'akid'; for example: base/akida"),
+        ("base/akid", "recipe 'base' has no target 'akid'; did you mean 'base/akida'?"),
         (
             "base/onnxruntime",
             "base/onnxruntime/emit has made nothing yet; run './recast run base --target onnxruntime'",

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from stages.base import Inputs, Metrics, StageError
-from stages.data import STAGE, DataParams
+from stages.data import CHANNELS, STAGE, DataParams
 from stages.dataset import read, read_contract, read_stored
 from stages.sources import cifar10_images, image_folder, npz_file, torchvision_files
 from stages.torchvision_import import import_torchvision
@@ -128,6 +128,27 @@ def test_an_own_test_split_is_kept_and_limits_apply(tmp_path: Path) -> None:
 )
 def test_counts_that_do_not_fit_are_refused(tmp_path: Path, params: dict[str, Any], message: str) -> None:
     assert message in refused(tmp_path, samples(), **params)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"dataset": "digits", "mean": [0.4, 0.5, 0.6]}, "has 3 values, but digits has 1 channel"),
+        ({"dataset": "cifar10", "std": [0.4, 0.5]}, "has 2 values, but cifar10 has 3 channels"),
+        (
+            {"dataset": "cifar10", "grayscale": True, "mean": [1, 2, 3]},
+            "has 3 values, but cifar10 in grey has 1 channel",
+        ),
+    ],
+)
+def test_values_per_channel_that_do_not_fit_a_known_dataset(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DataParams(**params)
+
+
+@pytest.mark.parametrize("dataset", CHANNELS)
+def test_one_value_per_channel_fits_a_known_dataset(dataset: str) -> None:
+    DataParams(dataset=dataset, mean=[0.5] * CHANNELS[dataset], std=[0.5])  # type: ignore[arg-type]
 
 
 # npz

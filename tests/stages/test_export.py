@@ -1,6 +1,7 @@
 # environment: torch
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file
 from stages import activations, export, layer_names
 from stages.base import Inputs, Metrics, ModelReference, StageError
 from stages.dataset import Contract, read
-from stages.export import KEPT_METADATA, STAGE, ExportParams, strip
+from stages.export import KEPT_METADATA, LAST_OPSET, LAST_TORCHSCRIPT_OPSET, STAGE, ExportParams, strip
 from stages.model_class import build_model
 from stages.weights import write_weights
 
@@ -255,8 +256,21 @@ def test_another_opset_than_asked_for_is_an_error(tmp_path: Path, monkeypatch: p
     assert "opset 12 was asked for, but the dynamo exporter wrote 18" in message
 
 
-def test_an_opset_no_exporter_knows_is_an_error(tmp_path: Path) -> None:
-    assert "opset 99 was asked for, but the dynamo exporter wrote 18" in refused(tmp_path, opset=99)
+def test_the_last_opsets_are_those_of_the_exporters_and_of_onnxruntime(tmp_path: Path) -> None:
+    (tmp_path / "last").mkdir()
+    assert run(tmp_path / "last", opset=LAST_OPSET)[0]["opset"] == LAST_OPSET
+    (tmp_path / "older").mkdir()
+    metrics, _ = run(tmp_path / "older", opset=LAST_TORCHSCRIPT_OPSET, exporter="torchscript")
+    assert metrics["opset"] == LAST_TORCHSCRIPT_OPSET
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    later = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", LAST_OPSET + 1)], ir_version=10)
+    with pytest.raises(Exception, match="opset"):
+        onnxruntime.InferenceSession(later.SerializeToString())
+    with pytest.raises(RuntimeError, match="Unsupported onnx_opset_version"):
+        torch.onnx.export(
+            torch.nn.ReLU(), (torch.ones(1),), io.BytesIO(), dynamo=False, opset_version=LAST_TORCHSCRIPT_OPSET + 1
+        )
 
 
 def test_a_model_that_fixes_its_batch_names_the_remedy(tmp_path: Path, nets: str) -> None:

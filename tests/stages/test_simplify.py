@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from pydantic import ValidationError
 
 from stages import onnx_files, simplify
 from stages.base import StageError
@@ -57,6 +60,25 @@ def test_a_fixed_batch_is_checked_too(tmp_path: Path) -> None:
 def test_converts_opset_and_ir_version(tmp_path: Path) -> None:
     metrics = workplace(tmp_path, cnn(opset=13)).run(simplify.STAGE, "simplify", opset=18, ir_version=9)
     assert (metrics["opset"], metrics["ir_version"]) == (18, 9)
+
+
+def test_the_last_versions_are_those_that_onnxruntime_reads() -> None:
+    def load(opset: int, ir_version: int) -> None:
+        values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+        imports = [onnx.helper.make_opsetid("", opset)]
+        onnxruntime.InferenceSession(
+            onnx.helper.make_model(graph, opset_imports=imports, ir_version=ir_version).SerializeToString()
+        )
+
+    last = (simplify.LAST_OPSET, simplify.LAST_IR_VERSION)
+    load(*last)
+    for later in ((last[0] + 1, last[1]), (last[0], last[1] + 1)):
+        with pytest.raises(Exception, match=r"opset|IR version"):
+            load(*later)
+    for params in ({"opset": last[0] + 1}, {"ir_version": last[1] + 1}):
+        with pytest.raises(ValidationError, match="less than or equal to"):
+            simplify.SimplifyParams(**params)
 
 
 def test_old_ir_versions_list_weights_as_inputs(tmp_path: Path) -> None:
