@@ -202,8 +202,8 @@ def in_int8(fault: str, site: Site) -> Planted:
     output = site.output
 
     def remove_relu(model: Any) -> None:
-        # no ReLU is left in the graph: it is the lowest integer, which stands for zero
-        change(model, f"{output}_zero_point", lambda zero: np.full_like(zero, 128 if zero.dtype == np.uint8 else 0))
+        # no ReLU is left in the graph: it is the lowest integer, which stands for zero, and here the middle one does
+        change(model, f"{output}_zero_point", lambda zero: zero * 0 + (128 if zero.dtype == np.uint8 else 0))
         change(model, f"{output}_scale", lambda scale: scale * 2)
 
     plants: dict[str, Plant] = {
