@@ -307,7 +307,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
             + TARGETS
         },
         "r.yaml:4:11",
-        "'pretrained' must be a file of weights, not a program",
+        "'pretrained' must be a file of weights, which ends in .safetensors, .pt,",
     ),
     "a wrong place for data": ({"params.yaml": "data_root: 3\n"}, "params.yaml:1:1", "must be a folder"),
 }
