@@ -10,6 +10,7 @@ import math
 import os
 import re
 import stat
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLWarning
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -169,14 +170,20 @@ def _compose(text: str, refuse: Any) -> Node | None:
     try:
         # twice: the pure parser words its errors better and stops at deep nesting, and the C parser is the
         # one DVC reads with; it is stricter (`{name: a:B}`), and what it refuses would fail in the run
-        for pure in (True, False):
-            node = YAML(typ="safe", pure=pure).compose(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", YAMLWarning)  # else it is printed, with lines of the file
+            for pure in (True, False):
+                node = YAML(typ="safe", pure=pure).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         detail = " ".join(part for part in (error.context, error.problem) if part)
         remedy = "check the indentation and quotes on this line; quote text that holds a colon"
         refuse(f"is not valid YAML: {detail}", remedy, position)
+        return None
+    except YAMLWarning as error:
+        places = re.findall(r"line (\d+), column (\d+)", str(error))
+        refuse("an anchor that stands above already", "give one of the two another name", _last(places))
         return None
     except RecursionError:
         refuse("is nested too deeply", f"keep it below {DEEPEST} levels")
@@ -192,6 +199,10 @@ def _compose(text: str, refuse: Any) -> Node | None:
     if node is None:
         refuse("is empty", "docs/recipes.md has an example of what it holds")
     return node
+
+
+def _last(places: list[tuple[str, str]]) -> Position:
+    return (int(places[-1][0]), int(places[-1][1])) if places else (1, 1)
 
 
 class _Reader:

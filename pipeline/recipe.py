@@ -17,6 +17,7 @@ from pipeline.document import Document, KeyPath, read_document
 from pipeline.errors import Problem, RecastError, RecipeError
 from pipeline.layout import DEFAULTS, GUARD, RECIPES, TARGETS
 from pipeline.wording import quoted, shortened, shown
+from stages.base import Params
 from stages.registry import REGISTRY, TRUNK, load
 from stages.spelling import did_you_mean
 
@@ -314,8 +315,10 @@ class Recipes:
 
 def _as_stage(stage: str, uses: str, says: object) -> str:
     """How to write a stage that was not written as a mapping: by the param its value is one of, if there is one."""
-    params = load(uses).params.model_fields if uses in REGISTRY else {}
-    for name, field in params.items():
+    params = load(uses).params if uses in REGISTRY else Params
+    own = params.__annotations__
+    # what makes the stage another than the one it is like comes first: `scheme` of wasm's quantize
+    for name, field in sorted(params.model_fields.items(), key=lambda item: item[0] not in own):
         if isinstance(says, str) and says != field.default and says in getattr(field.annotation, "__args__", ()):
             return f"write '{stage}: {{{name}: {says}}}'"
     return f"write '{stage}: {{PARAM: value}}', or '{stage}: {{}}' to take it as it is"

@@ -57,12 +57,16 @@ class EarlyStopping(BaseModel):
     )
 
 
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
+"""how the names of pretrained weights end"""
+
+
 def _below_a_root(path: str) -> str:
     if not path or path.startswith(("/", "~")) or ".." in path.split("/") or "\\" in path or ":" in path:
         raise ValueError("must be a path below a data root, with forward slashes")
-    if path.lower().endswith((".py", ".pyc", ".pyw", ".so")):
-        # it may be downloaded, and a model's module is looked up by file
-        raise ValueError("must be a file of weights, not a program")
+    if not path.lower().endswith(WEIGHTS):
+        # it may be downloaded, and sources are looked up by file: a model's module, or the C that a target compiles
+        raise ValueError(f"must be a file of weights, which ends in {', '.join(WEIGHTS)}")
     return path
 
 

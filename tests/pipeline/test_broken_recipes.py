@@ -45,6 +45,15 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     "an alias of itself": ({"recipes/r.yaml": "stages: &s {data: *s}\n"}, "r.yaml:", "expands to more than"),
     "nested too deeply": ({"recipes/r.yaml": "a: " + "[" * 3000 + "]" * 3000 + "\n"}, "r.yaml:1:", ""),
     "an unknown alias": ({"recipes/r.yaml": "stages: *nowhere\n"}, "r.yaml:1:9", "not valid YAML"),
+    "an anchor given twice": (
+        {"recipes/r.yaml": "model: &a models.net:Net\nstages: &a {data: {dataset: digits}}\n"},
+        "r.yaml:2:9",
+        "an anchor that stands above already; give one of the two another name",
+    ),
+    "a directive": ({"recipes/r.yaml": "%YAML 1.1\n---\nstages: {}\n"}, "r.yaml:1:1", "recipes are YAML 1.2"),
+    "a set": ({"recipes/r.yaml": "stages: !!set {data}\n"}, "r.yaml:1:9", "a value tagged !!set is not supported"),
+    "null that is none": ({"recipes/r.yaml": "stages: !!null x\n"}, "r.yaml:1:9", "'x' cannot be read as !!null"),
+    "an escape": ({"recipes/r.yaml": 'model: "\\e[31mred"\n'}, "r.yaml:1:8", "holds a control character"),
     "a merge key": ({"recipes/r.yaml": HEAD + "stages:\n  <<: {data: {}}\n" + TARGETS}, "r.yaml:3:3", "merge keys"),
     "a python tag": ({"recipes/r.yaml": "model: !!python/object/apply:os.system [ls]\n"}, "r.yaml:1:", ""),
     "a date": ({"recipes/r.yaml": HEAD + "stages:\n  data: {dataset: 2026-01-01}\n" + TARGETS}, "r.yaml:3:", "date"),
@@ -298,7 +307,7 @@ BROKEN: dict[str, tuple[dict[str, str | bytes], str, str]] = {
             + TARGETS
         },
         "r.yaml:4:11",
-        "'pretrained' must be a file of weights, not a program",
+        "'pretrained' must be a file of weights, which ends in .safetensors, .pt,",
     ),
     "a wrong place for data": ({"params.yaml": "data_root: 3\n"}, "params.yaml:1:1", "must be a folder"),
 }

@@ -51,6 +51,7 @@ IMPORTED: dict[str, str] = {
     "dvc.exceptions:DownloadError": "class(FileTransferError)",
     "dvc.exceptions:DvcException": "class(Exception)",
     "dvc.fs:HTTPFileSystem": "class(FileSystem)",
+    "dvc.ignore:DvcIgnoreFilter": "class(object)",
     "dvc.lock:LockError": "class(DvcException)",
     "dvc.output:Output": "class(object)",
     "dvc.progress": "module",
