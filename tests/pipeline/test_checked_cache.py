@@ -221,7 +221,9 @@ def test_a_damaged_object_is_fetched_again_and_nothing_runs(pushed):
 
 
 @HOW
-@pytest.mark.parametrize("lock", [True, False], ids=["by dvc.lock", "by the run-cache"])
+@pytest.mark.parametrize(
+    "lock", [pytest.param(True, id="by dvc.lock"), pytest.param(False, id="by the run-cache", marks=pytest.mark.slow)]
+)
 def test_what_is_damaged_in_the_remote_is_not_pulled_silently(pushed, tmp_path, how, lock):
     for object in objects_of(pushed, "folder"):
         damage(tmp_path / "remote" / object.relative_to(pushed / ".dvc/cache"), how)
@@ -236,6 +238,7 @@ def test_what_is_damaged_in_the_remote_is_not_pulled_silently(pushed, tmp_path, 
     assert_whole(pushed)
 
 
+@pytest.mark.slow
 def test_a_remote_that_does_not_answer_is_said_and_the_stage_runs(root, tmp_path):
     (tmp_path / "file").touch()
     arguments = ["remote", "add", "--quiet", "--default", "r", str(tmp_path / "file/in")]

@@ -405,7 +405,7 @@ def test_the_region_is_drawn_without_events():
     console = Console(file=stream, force_terminal=True, width=80, height=24, _environ={})
     with LiveDisplay(console) as shown:
         shown.show(Changed("digits/train", State.RUNNING))
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while "digits/train" not in stream.getvalue() and time.monotonic() < until:
             time.sleep(0.02)
         assert "digits/train" in stream.getvalue()
@@ -414,7 +414,7 @@ def test_the_region_is_drawn_without_events():
 def test_events_of_500_stages_are_cheap_and_progress_draws_nothing(clock):
     stream = io.StringIO()
     names = tuple(f"recipe{number}/train" for number in range(500))
-    started = time.monotonic()
+    started, computed = time.monotonic(), time.process_time()
     with live(clock, stream=stream) as shown:
         shown.show(Planned(names))
         for name in names:
@@ -424,7 +424,7 @@ def test_events_of_500_stages_are_cheap_and_progress_draws_nothing(clock):
             shown.show(Progress("big/train", f"step {step}", step, 20_000))
         took = time.monotonic() - started
     # 20,501 events: a redraw each would take a minute and write megabytes
-    assert took < 5
+    assert time.process_time() - computed < 5
     assert len(stream.getvalue()) < 2_000 + 500 * (took * display._REFRESHES_PER_SECOND + 2)
 
 

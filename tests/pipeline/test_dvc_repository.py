@@ -16,10 +16,8 @@ import os
 import re
 import subprocess
 import sys
-import threading
-import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from dvc.repo import Repo
 
 from pipeline.dvc_repository import Repository, Step
 from pipeline.errors import RecastError
-from pipeline.events import State
+from pipeline.events import Event, Message, State
 from tests.pipeline import drive
 from tests.pipeline.conftest import ROOT
 from tests.pipeline.drive import copies, lay, run, stage, started, wait_until
@@ -439,15 +437,27 @@ def test_what_a_killed_process_claimed_is_free(root):
     assert run(root).named(State.DONE) == {"one", "two"}
 
 
-def holding(seconds: float, code: str) -> list[str]:
-    return [sys.executable, "-c", f"import time, sys\nfrom dvc.repo import Repo\n{code.format(seconds=seconds)}"]
+def holding(code: str) -> list[str]:
+    """A process that does this; in it `until_told` waits for a file `.dvc/tmp/go`."""
+    wait = "def until_told():\n while not os.path.exists('.dvc/tmp/go'): time.sleep(0.02)"
+    return [sys.executable, "-c", f"import os, time\nfrom dvc.repo import Repo\n{wait}\n{code}"]
+
+
+def tells_when_it_waits(root: Path) -> Callable[[Event], None]:
+    """What a run shows: as soon as it says that it waits for another, that one is let go."""
+
+    def seen(event: Event) -> None:
+        if isinstance(event, Message) and event.text.startswith("waiting for"):
+            (root / ".dvc/tmp/go").touch()
+
+    return seen
 
 
 def test_a_run_waits_for_another_command_and_says_for_which(root):
-    code = "with Repo().lock:\n print('held', flush=True)\n time.sleep({seconds})"
-    with subprocess.Popen(holding(5, code), cwd=root, stdout=subprocess.PIPE, text=True) as other:
+    code = "with Repo().lock:\n print('held', flush=True)\n until_told()"
+    with subprocess.Popen(holding(code), cwd=root, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout and other.stdout.readline() == "held\n"
-        ours = run(root)
+        ours = run(root, seen=tells_when_it_waits(root))
     assert ours.named(State.DONE) == {"one", "two"}
     assert any(text.startswith("waiting for '") and f"(process {other.pid})" in text for text in ours.messages)
 
@@ -459,13 +469,7 @@ def test_a_run_waits_for_a_repro_on_the_same_files_and_does_not_do_again_what_th
     root = lay(tmp_path, {"src": "x\n"}, stages)
     with subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q"], cwd=root) as other:
         wait_until(lambda: started(root)["one"] == 1, "the stage began")
-
-        def let_go() -> None:
-            time.sleep(1.0)
-            (root / ".dvc/tmp/go").touch()
-
-        threading.Thread(target=let_go).start()
-        ours = run(root)
+        ours = run(root, seen=tells_when_it_waits(root))
         assert other.wait(drive.PATIENCE) == 0
     assert f"waiting for 'dvc repro -q' (process {other.pid}), which uses the same files" in ours.messages
     assert ours.named(State.UP_TO_DATE) == {"one"} and started(root)["one"] == 1
@@ -474,15 +478,16 @@ def test_a_run_waits_for_a_repro_on_the_same_files_and_does_not_do_again_what_th
 def test_a_claim_that_waits_survives_a_command_that_holds_the_lock_for_long(root):
     code = (
         "from dvc.rwlock import rwlock\nrepo = Repo()\n"
-        "with repo.lock:\n claim = rwlock(repo.tmp_dir, repo.fs, 'x', [], ['{root}/one'], False); claim.__enter__()\n"
-        "print('held', flush=True); time.sleep(1)\n"
-        "with repo.lock:\n time.sleep({{seconds}}); claim.__exit__(None, None, None)"
+        f"with repo.lock:\n claim = rwlock(repo.tmp_dir, repo.fs, 'x', [], ['{root}/one'], False); claim.__enter__()\n"
+        "print('held', flush=True); until_told()\n"
+        # longer than a command of DVC tries to have the lock
+        "with repo.lock:\n time.sleep(5); claim.__exit__(None, None, None)"
     )
-    command = holding(5, code.format(root=root))
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(holding(code), cwd=root, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout and other.stdout.readline() == "held\n"
-        ours = run(root)
+        ours = run(root, seen=tells_when_it_waits(root))
     assert ours.named(State.DONE) == {"one", "two"}
+    assert any("which uses the same files" in text for text in ours.messages)
 
 
 def test_two_runs_at_once_do_everything_once(root):

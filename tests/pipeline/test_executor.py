@@ -302,9 +302,9 @@ def test_what_cannot_be_mended_by_trying_is_not_tried_again(tmp_path):
 def test_a_stage_that_takes_too_long_fails_with_all_it_started(tmp_path):
     slow = "sleep 600 & echo $! > .dvc/tmp/pid; trap '' TERM; sleep 600; echo x > slow"
     root = lay(tmp_path, {"src": "x\n"}, {"slow": stage("slow", slow, ["src"], ["slow"]), **chain(2)})
-    ours = run(root, timeout=0.5)
+    ours = run(root, timeout=5)  # for the others it must be long enough on a busy machine
     assert ours.named(State.FAILED) == {"slow"} and ours.named(State.DONE) == {"s0", "s1"}
-    assert "took longer than 0.5 s" in ours.result.failed["slow"].message
+    assert "took longer than 5 s" in ours.result.failed["slow"].message
     pid = int((root / ".dvc/tmp/pid").read_text())
     drive.wait_until(lambda: not alive(pid), "what the stage had started is gone")
 

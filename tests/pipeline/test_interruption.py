@@ -123,11 +123,11 @@ def test_a_restore_that_is_interrupted_leaves_nothing_half_written(tmp_path, mon
 
 
 def test_a_second_interrupt_kills_at_once(tmp_path):
-    root = lay(tmp_path, {"src": "x\n"}, pipeline("trap '' TERM; "))
+    root = lay(tmp_path, {"src": "x\n"}, pipeline("trap 'touch .dvc/tmp/asked' TERM; "))
     with waiting(root) as driven:
         driven.process.send_signal(signal.SIGINT)
-        # the commands do not stop, so the run is still there
-        time.sleep(0.5)
+        # the commands were asked to stop and do not, so the run is still there
+        wait_until((root / ".dvc/tmp/asked").exists, "the first one was taken")
         driven.process.send_signal(signal.SIGINT)
         assert driven.end() == 130
         assert "killed; what had finished is kept" in "".join(driven.noise)

@@ -117,7 +117,7 @@ def test_a_failed_write_leaves_the_old_file_and_a_good_one_its_mode(tmp_path):
 def test_five_hundred_stages_are_read_and_written_in_seconds(tmp_path: Path):
     deps = [{"path": f"artifacts/r/{n}", "hash": "md5", "md5": f"{n:032x}", "size": n} for n in range(8)]
     stages = {f"s{n:03}": {**entry("./recast stage r s", f"{n:032x}", {"lr": 1e-4}), "deps": deps} for n in range(500)}
-    started = time.monotonic()
+    started = time.process_time()  # which a busy machine does not lengthen
     write_lock(tmp_path / "dvc.lock", {"schema": "2.0", "stages": stages})
     assert read_lock(tmp_path / "dvc.lock")["stages"] == stages
-    assert time.monotonic() - started < 10  # about one second where nothing else runs
+    assert time.process_time() - started < 10  # about one second

@@ -149,7 +149,7 @@ def test_a_server_that_never_answers_is_given_up(repository):
         remote_at(repository, f"ssh://127.0.0.1:{silent.getsockname()[1]}/x")
         started = time.monotonic()
         found = check(repository, "remote", seconds=4)
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 120, "it would not answer for ever"
     assert found.state is State.PROBLEM and "does not answer" in found.found
 
 

@@ -27,6 +27,7 @@ from pipeline.workers import SERVER_LOGS, Workers
 from stages import registry
 from stages.base import Params, Stage
 from tests.pipeline.conftest import ROOT, copy_repository
+from tests.pipeline.drive import PATIENCE
 
 STAGE = """\
 import json, os, random, sys, threading, time
@@ -147,12 +148,12 @@ def in_thread(call: Callable[[], object]) -> Iterator[list[BaseException]]:
     try:
         yield raised
     finally:
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 
 def wait_until(true: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.02)
@@ -231,7 +232,7 @@ def test_several_stages_at_once_are_independent(repository):
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(30)
+                thread.join(PATIENCE)
             assert all((repository.root / f"artifacts/r/s{n}/seen.json").exists() for n in range(6))
             with pytest.raises(StageFailed, match="was killed by signal 9"):
                 repository.run(workers, "die", "dying")
@@ -308,7 +309,7 @@ def test_closing_ends_what_runs_at_once(repository, warm, mode):
         wait_until(lambda: mode == "hang" or "child" in log.read_text(), "its child began")
         began = time.monotonic()
         workers.close()
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < PATIENCE, "its ten minutes were waited for"
     assert isinstance(raised[0], Interrupted) and "was stopped with the run" in str(raised[0])
     assert repository.is_clean() and not (repository.root / "artifacts/r/made").exists()
     said = [line.split() for line in log.read_text().splitlines() if line.startswith(("hanging", "child"))]
@@ -320,14 +321,15 @@ def test_closing_ends_what_runs_at_once(repository, warm, mode):
 
 def test_closing_while_it_preloads_does_not_wait_for_that(repository):
     (repository.root / ".lib").mkdir()
-    (repository.root / ".lib/slow.py").write_text("import time; time.sleep(600)")
+    began_to = repository.root / "preloading"
+    (repository.root / ".lib/slow.py").write_text(f"import time; open({str(began_to)!r}, 'w'); time.sleep(600)")
     (repository.root / "numpy.py").symlink_to(repository.root / ".lib/slow.py")
     workers = Workers(repository.root)
     with in_thread(lambda: repository.run(workers)) as raised:
-        time.sleep(0.5)
+        wait_until(began_to.exists, "it preloads")
         began = time.monotonic()
         workers.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < PATIENCE, "its ten minutes were waited for"
     assert isinstance(raised[0], Interrupted) and repository.is_clean()
 
 
