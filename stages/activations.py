@@ -130,7 +130,9 @@ def read(path: Path) -> Sampled:
             keys = sorted(file.keys(), key=lambda key: calls[_layer_of(key)])
             tensors = {key: file.get_tensor(key) for key in keys}
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise StageError(f"cannot read the activations {path.name}: {error}", "run export again") from error
+        raise StageError(
+            f"cannot read the activations {path.name}: {error}", "run the recipe again, which makes it anew"
+        ) from error
     return Sampled(tensors, layers, record["left_out"], record["modules_only"])
 
 

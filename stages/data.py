@@ -27,6 +27,13 @@ KNOWN_SHA256 = {
 """SHA-256 of the decoded arrays (`_identity`), measured with scikit-learn 1.9.1 and torchvision 0.28.0"""
 
 
+ORIGINAL = {
+    "digits": "build the environment of scikit-learn again: 'recast env build torch'",
+    "cifar10_images": "put the original images there",
+}
+"""how to have the samples again of which KNOWN_SHA256 tells"""
+
+
 def _not_zero(std: float | list[float]) -> float | list[float]:
     if any(value <= 0 for value in (std if isinstance(std, list) else [std])):
         raise ValueError("must be above 0: it is what samples are divided by")
@@ -114,7 +121,7 @@ def run(params: DataParams, inputs: Inputs, out: Path) -> Metrics:
         raise StageError(
             f"{params.dataset} is not the dataset this pipeline knows: SHA-256 {sha256}, expected "
             f"{KNOWN_SHA256[params.dataset]}",
-            "delete its files from the data root, so that they are fetched again",
+            ORIGINAL[params.dataset],
         )
 
     # each purpose draws from its own stream, so that changing one leaves the others as they were
@@ -136,7 +143,10 @@ def run(params: DataParams, inputs: Inputs, out: Path) -> Metrics:
     if absent:
         raise StageError(
             f"no train sample is left of class {source.classes[absent[0]]}",
-            "give more samples of it, raise data.train_samples, or hold out less",
+            "give more samples of it",
+            "raise data.train_samples" if params.train_samples else "",
+            "lower data.validation_fraction" if params.validation_fraction else "",
+            "lower data.test_fraction" if source.x_test is None else "",
         )
     wanted = params.calibration_samples or min(CALIBRATION_SAMPLES, len(y))
     chosen = _pick(y, _limit(wanted, len(y), "calibration"), streams[4])
@@ -224,7 +234,8 @@ def _share(fraction: float, samples: int, split: str) -> int:
     if not 0 < count < samples:
         raise StageError(
             f"{split}_fraction {fraction:g} of {samples} samples is {count}, which leaves {samples - count} for train",
-            f"change data.{split}_fraction, or give more samples",
+            f"change data.{split}_fraction",
+            "give more samples",
         )
     return count
 
@@ -256,9 +267,11 @@ def _prepared(x: NDArray[Any], params: DataParams) -> NDArray[Any]:
 
     size = _size(params)
     if x.ndim != 4 and (params.grayscale or size):
+        given = [name for name, there in (("grayscale", params.grayscale), ("resize", size)) if there]
         raise StageError(
             f"samples of shape {x.shape[1:]} are not images",
-            "drop data.grayscale and data.resize, or give (N, C, H, W)",
+            f"drop {' and '.join(f'data.{name}' for name in given)}",
+            "save the samples as (N, C, H, W)",
         )
     if size:
         x = resize(x, *size)
@@ -266,7 +279,8 @@ def _prepared(x: NDArray[Any], params: DataParams) -> NDArray[Any]:
     if params.binarise and x.dtype != np.uint8:
         raise StageError(
             f"samples of type {x.dtype} are not pixels, and data.binarise rounds pixels",
-            "drop data.binarise, or give uint8 samples",
+            "drop data.binarise",
+            "save the samples as uint8",
         )
     return np.where(x >= 128, np.uint8(255), np.uint8(0)) if params.binarise else x
 

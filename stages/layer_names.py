@@ -107,7 +107,9 @@ def read(path: Path) -> dict[str, str]:
         table = json.loads(path.read_text(encoding="utf-8"))
         return {tensor: str(entry["layer"]) for tensor, entry in table.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StageError(f"cannot read the layer names {path.name}: {error}", "run export again") from error
+        raise StageError(
+            f"cannot read the layer names {path.name}: {error}", "run the recipe again, which makes it anew"
+        ) from error
 
 
 def _normalised(

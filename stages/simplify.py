@@ -179,7 +179,9 @@ def read_reference(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         tensors = load_file(path)
         return tensors["input"], tensors["output"]
     except (OSError, KeyError, SafetensorError) as error:
-        raise StageError(f"cannot read the reference outputs {path.name}: {error}", "run export again") from error
+        raise StageError(
+            f"cannot read the reference outputs {path.name}: {error}", "run the recipe again, which makes it anew"
+        ) from error
 
 
 def _largest_error(actual: NDArray[Any], expected: NDArray[Any], params: SimplifyParams, against: str) -> float:

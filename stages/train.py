@@ -380,7 +380,8 @@ def _train(params: TrainParams, model: nn.Module, contract: Contract, data: Path
         if train_loss != train_loss or train_loss == float("inf"):
             raise StageError(
                 f"the loss is {train_loss} in epoch {epoch} of {params.epochs}",
-                f"lower train.lr (it is {params.lr:g}), and check that the data is normalised",
+                f"lower train.lr (it is {params.lr:g})",
+                "set data.mean and data.std to those of the samples",
             )
 
         row, line = f"{epoch},{train_loss:.6g},,", f"epoch {epoch}/{params.epochs}  loss {train_loss:.4f}"

@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 
 from pipeline.arguments import parse
 from pipeline.closure import import_closure
-from pipeline.remedies import followable, lacking
+from pipeline.plan import make_plan
+from pipeline.remedies import followable, lacking, params_by_name
 from stages.registry import REGISTRY, TRUNK, load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,7 @@ HOLE = "\0"
 NAMED = re.compile(rf"(?<![\w./{HOLE}])([a-z]+)\.([a-z_{HOLE}][a-z0-9_{HOLE}]*)")
 COMMAND = re.compile(r"(?:\./recast|'recast|`recast) ([a-z-]+)((?: --[a-z-]+| [A-Za-z\0]\S*)*)")
 FILE = re.compile(r"(?<![\w.])((?:docs|envs|recipes|stages|models)/[\w./-]+\.\w+|params\.yaml|dvc\.yaml)")
+AGAIN = re.compile(r"\brun (\w+) again")
 QUOTED = re.compile(r"`([^`]+)`")
 
 
@@ -94,6 +96,15 @@ def test_a_remedy_of_one_kind_of_recipe_is_no_part_of_another_kinds() -> None:
     assert not mixed
 
 
+@pytest.mark.parametrize("target", sorted(path.stem for path in (ROOT / "recipes/targets").glob("*.yaml")))
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_a_stage_that_is_to_run_again_is_one_of_the_recipe(target: str, trunk: str) -> None:
+    has = _params_of(target, trunk)
+    told = [one for one in STAGE_ERRORS if _reached(one, target, trunk)]
+    named = {(one.where, stage) for one in told for text in one.remedies for stage in AGAIN.findall(text)}
+    assert not [one for one in named if one[1] in STAGE_NAMES and one[1] not in has]
+
+
 def test_every_command_that_a_remedy_names_is_one() -> None:
     found = [(told.where, *match) for told in ALL for text in told.remedies for match in COMMAND.findall(text)]
     assert len(found) > 8
@@ -133,6 +144,19 @@ def test_a_recipe_is_shown_what_it_can_follow() -> None:
     assert followable(["raise calibrate.samples"], {"calibrate": ["samples"]}) == "raise calibrate.samples"
     assert followable(["raise calibrate.samples"], {"calibrate": ["input_range"]}) == ""
     assert followable(["raise calibrate.samples"], {}) == ""
+
+
+def test_a_stage_is_told_of_its_own_recipe_and_target() -> None:
+    plan = make_plan(ROOT, ["digits", "mnist_zml"])
+    has = params_by_name(plan, plan.stages["digits/onnxruntime/quantize"])
+    assert "opset" in has["export"] and "nodes_to_exclude" in has["quantize"] and "import" not in has
+    # of another target's stages of the same name, nothing
+    assert "per_tensor_activations" not in has["quantize"]
+    assert lacking("set quantize.per_tensor_activations to true", has) == ["quantize.per_tensor_activations"]
+    zml = params_by_name(plan, plan.stages["mnist_zml/zml/verify"])
+    assert "calibrate" not in zml and lacking("raise calibrate.samples", zml)
+    trunk = params_by_name(plan, plan.stages["digits/data"])
+    assert "calibration_samples" in trunk["data"] and "tolerance" in trunk["simplify"] and "quantize" not in trunk
 
 
 @pytest.mark.parametrize("text", ["mend models/export.py", "see export.onnx", "look at data.npz", "run emit again"])

@@ -128,7 +128,7 @@ def test_a_missing_reference_is_refused(tmp_path: Path) -> None:
     (tmp_path / "export" / "reference.safetensors").unlink()
     with pytest.raises(StageError, match="cannot read the reference outputs") as caught:
         work.run(simplify.STAGE, "simplify")
-    assert caught.value.remedy == "run export again"
+    assert caught.value.remedy == "run the recipe again, which makes it anew"
 
 
 def test_a_crash_of_the_tool_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
