@@ -26,6 +26,8 @@ def draw(random: np.random.Generator) -> Any:
         attributes: dict[str, Any] = {"mode": str(random.choice(["nearest", "linear"]))}
     else:
         attributes = _window(random, op, opset)
+        while op != "ConvTranspose" and not _fits(attributes, shape[2:]):
+            attributes = _window(random, op, opset)
         kernel = attributes["kernel_shape"]
         if "Conv" in op:
             weights = [onnx.numpy_helper.from_array(random.normal(size=(2, 2, *kernel)).astype(np.float32), "w")]
@@ -61,6 +63,15 @@ def _window(random: np.random.Generator, op: str, opset: int) -> dict[str, Any]:
         )
         attributes["output_padding"] = [int(random.integers(0, min(2, n))) for n in most]
     return attributes
+
+
+def _fits(attributes: dict[str, Any], lengths: tuple[int, ...]) -> bool:
+    """Whether a window lies in the padded input: of one that does not, onnxruntime makes what it can."""
+    pads, dilations = attributes.get("pads", [0] * 4), attributes.get("dilations", [1, 1])
+    return all(
+        (attributes["kernel_shape"][axis] - 1) * dilations[axis] < length + pads[axis] + pads[2 + axis]
+        for axis, length in enumerate(lengths)
+    )
 
 
 def of_onnxruntime(model: Any, x: NDArray[np.float32]) -> NDArray[np.float32] | None:

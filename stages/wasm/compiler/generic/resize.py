@@ -47,10 +47,12 @@ class Resize(Kernel):
         node, x, y = call.node, call.tensor(call.node.inputs[0]), call.tensor(call.node.outputs[0])
         places = _places(call)
         if node.attributes.get("mode", "nearest") == "nearest":
-            rounding = node.attributes.get("nearest_mode", "round_prefer_floor" if node.opset > 10 else "floor")
+            given = node.attributes.get("nearest_mode", "round_prefer_floor")
+            # before opset 11 the standard leaves it open, and onnxruntime rounds up where it makes an axis shorter
+            rounding = [given if node.opset > 10 else "ceil" if scale < 1 else "floor" for scale in _scales(call)]
             tables = [
-                None if place is None else np.clip(_round(place, rounding), 0, length - 1)
-                for place, length in zip(places, x.shape, strict=True)
+                None if place is None else np.clip(_round(place, how), 0, length - 1)
+                for place, how, length in zip(places, rounding, x.shape, strict=True)
             ]
             return through_tables(call, tables)
         names = variables(len(y.shape))
