@@ -15,6 +15,9 @@ from stages.foreign import foreign
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ONE_AXIS = 13
+"""operator set from which on Softmax runs over one axis; before, over all from that axis on"""
+
 
 def read(model: onnx_files.Model, fmt: Format) -> Program:
     """The program of a model with one input and one output.
@@ -35,7 +38,7 @@ def read(model: onnx_files.Model, fmt: Format) -> Program:
             refused.append(f"{name} ({node.op_type}): no such operation")
             continue
         try:
-            source = _source(node, name, constants, shapes)
+            source = _source(node, name, constants, shapes, onnx_files.opset(sized))
             nodes.append(_node(source, str(node.output[0]), operation.read(source, fmt), fmt))
         except Unsupported as error:
             refused.append(f"{name} ({node.op_type}): {error}")
@@ -89,7 +92,9 @@ def _constants(model: onnx_files.Model) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _source(node: Any, name: str, constants: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]]) -> Source:
+def _source(
+    node: Any, name: str, constants: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]], opset: int
+) -> Source:
     import onnx
 
     known = {index: constants[tensor] for index, tensor in enumerate(node.input) if tensor in constants}
@@ -97,10 +102,13 @@ def _source(node: Any, name: str, constants: dict[str, NDArray[Any]], shapes: di
     unknown = [tensor for tensor in (*inputs, node.output[0]) if tensor not in shapes]
     if unknown:
         raise Unsupported(f"the shape of {unknown[0]} is not known")
+    attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    if node.op_type == "Softmax" and opset < ONE_AXIS:
+        attributes = {"axis": 1, **attributes, "all_behind": 1}
     return Source(
         name=name,
         op=node.op_type,
-        attributes={one.name: onnx.helper.get_attribute_value(one) for one in node.attribute},
+        attributes=attributes,
         constants=known,
         inputs=inputs,
         shapes=tuple(shapes[tensor] for tensor in inputs),

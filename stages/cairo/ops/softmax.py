@@ -10,7 +10,7 @@ from stages.cairo.fixed_point import Format
 from stages.cairo.intervals import Interval
 from stages.cairo.layer import Layer, Row
 from stages.cairo.mirroring import each
-from stages.cairo.operation import OutOfRange, Read, Source
+from stages.cairo.operation import OutOfRange, Read, Source, Unsupported
 from stages.cairo.program import Node, Program
 from stages.cairo.scalar import LN_BITS, Exponential, Logarithm
 
@@ -23,8 +23,10 @@ class Softmax:
 
     def read(self, source: Source, fmt: Format) -> Read:
         """The axis, of one sample."""
-        axis = int(source.attributes.get("axis", -1))
-        return Read({"axis": axis % (len(source.shape) + 1) - 1})
+        axis = int(source.attributes.get("axis", -1)) % (len(source.shape) + 1) - 1
+        if source.attributes.get("all_behind", 0) and any(size != 1 for size in source.shape[axis + 1 :]):
+            raise Unsupported("it runs over several axes, as before operator set 13")
+        return Read({"axis": axis})
 
     def bounds(self, node: Node, program: Program, inputs: Sequence[Interval]) -> Interval:
         """From 0 to 1, and two units for the rounding."""

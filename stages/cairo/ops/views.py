@@ -106,11 +106,15 @@ class Slice(Moving):
 
     def read(self, source: Source, fmt: Format) -> Read:
         """Start, end and step of each axis of one sample."""
-        if len(source.inputs) != 1 or not {1, 2} <= set(source.constants):
+        given = {name: source.attributes[name] for name in ("starts", "ends", "axes") if name in source.attributes}
+        # from operator set 10 on, they are inputs
+        names = {1: "starts", 2: "ends", 3: "axes", 4: "steps"}
+        given |= {name: source.constants[index].tolist() for index, name in names.items() if index in source.constants}
+        if len(source.inputs) != 1 or not {"starts", "ends"} <= given.keys():
             raise Unsupported("its starts and ends must be constants")
-        starts, ends = (source.constants[index].tolist() for index in (1, 2))
-        axes = source.constants[3].tolist() if 3 in source.constants else list(range(len(starts)))
-        steps = source.constants[4].tolist() if 4 in source.constants else [1] * len(starts)
+        starts, ends = given["starts"], given["ends"]
+        axes = given.get("axes", range(len(starts)))
+        steps = given.get("steps", [1] * len(starts))
         shape = (1, *source.shapes[0])
         slices = [[0, size, 1] for size in shape]
         for axis, *part in zip(axes, starts, ends, steps, strict=True):
