@@ -23,7 +23,7 @@ from stages.zml.project import MODEL, TEST
 from stages.zml.zig_modules import Module
 
 ROUNDS = 6
-"""how often the declarations are completed at most; for ZML's own sources each takes zig two seconds or three"""
+"""how often the declarations are completed at most; for those of ZML itself each takes zig two to three seconds"""
 HARNESS = """\
 const torch2zml = @import("torch2zml");
 
