@@ -25,6 +25,7 @@ fn exactGelu(x: zml.Tensor) zml.Tensor {
 /// The sum over each window of x {b, c, h, w}; padding counts as 0.
 fn sumWindows(x: zml.Tensor, window: [2]i64, strides: [2]i64, padding: [2]i64) zml.Tensor {
     return zml.ops.reduceWindow(
+        1,
         .{x},
         .{zml.Tensor.scalar(0, x.dtype())},
         .{
@@ -34,12 +35,11 @@ fn sumWindows(x: zml.Tensor, window: [2]i64, strides: [2]i64, padding: [2]i64) z
             .window_dilations = &.{ 1, 1, 1, 1 },
             .padding = &.{ .{ 0, 0 }, .{ 0, 0 }, .{ padding[0], padding[0] }, .{ padding[1], padding[1] } },
         },
-        struct {
-            fn add(values: zml.ops.ReduceArgs) struct { zml.Tensor } {
+        &struct {
+            fn add(values: zml.ops.ReduceArgs) [1]zml.Tensor {
                 return .{values.left.add(values.right)};
             }
         }.add,
-        .{},
     )[0].withTags(.{ .b, .c, .h, .w });
 }
 """,

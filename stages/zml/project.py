@@ -132,10 +132,10 @@ const Run = struct {
     fn load(self: *Run, comptime T: type, tensors: *const T, store: *zml.io.TensorStore) !zml.Bufferized(T) {
         var buffers = try zml.mem.bufferize(self.allocator, T, tensors);
         if (@sizeOf(T) == 0) return buffers;
-        var loader = try zml.io.Loader.init(self.allocator, self.io, self.platform, .{});
+        var loader = try zml.io.Loader.init(self.allocator, self.platform, .default);
         defer loader.deinit();
-        const handle = try loader.load(T, tensors, &buffers, store, &.{}, null);
-        try handle.await();
+        loader.load(self.io, T, tensors, &buffers, store, &.{}, .{});
+        try loader.await(self.io);
         return buffers;
     }
 

@@ -30,6 +30,8 @@ class Module:
     imports: dict[str, str] = field(default_factory=dict)
     absent: dict[str, set[str]] = field(default_factory=dict)
     """what its files import that is no Zig of the checkout -> names they take from it that look like types"""
+    files: list[Path] = field(default_factory=list)
+    """the file it starts with, and those that are reached from it by path"""
 
 
 def modules(checkout: Path) -> dict[str, Module]:
@@ -49,24 +51,31 @@ def modules(checkout: Path) -> dict[str, Module]:
             if other is not None:
                 module.imports[str(other["import_name"])] = dependency
                 pending.append(dependency)
-        for name, types in _imported(module.main).items():
-            if name not in module.imports and name not in BUILT_IN:
+        module.files, imported = _imported(module.main)
+        for name, types in imported.items():
+            if name in module.imports or name in BUILT_IN:
+                continue
+            # a dependency that the BUILD file computes, say in a loop over the platforms
+            if "/" in name and (computed := _named(checkout, name)):
+                module.imports[name] = computed
+                pending.append(computed)
+            else:
                 module.absent[name] = types
     if ROOT not in found:
         raise StageError("verify.zml_checkout has no zig_library //zml:zml in zml/BUILD.bazel", REMEDY)
     return found
 
 
-def _imported(main: Path) -> dict[str, set[str]]:
-    """What the file, and those it imports by path, import by name -> the capital names in it that they do not call."""
+def _imported(main: Path) -> tuple[list[Path], dict[str, set[str]]]:
+    """The file, and those it imports by path; what they import by name -> the capital names in it they do not call."""
     names: dict[str, set[str]] = {}
-    seen: set[Path] = set()
+    seen: dict[Path, None] = {}
     pending = [main]
     while pending:
         path = pending.pop()
         if path in seen or not path.is_file():
             continue
-        seen.add(path)
+        seen[path] = None
         text = path.read_text(encoding="utf-8", errors="replace")
         for alias, name in _IMPORT.findall(text):
             if name.endswith((".zig", ".zon")):
@@ -74,7 +83,18 @@ def _imported(main: Path) -> dict[str, set[str]]:
             else:
                 used = re.findall(rf"\b{alias}\.([A-Z]\w*)\b(?!\()", text) if alias else []
                 names.setdefault(name, set()).update(used)
-    return names
+    return list(seen), names
+
+
+def _named(checkout: Path, import_name: str) -> str | None:
+    """The label of the one zig_library that is imported by that name, in the folder the name is that of or above it."""
+    found = set()
+    for package in (import_name, import_name.rpartition("/")[0]):
+        for name in {import_name.rpartition("/")[2], package.rpartition("/")[2]}:
+            rule = _rule(checkout, f"//{package}:{name}")
+            if rule and rule["import_name"] == import_name:
+                found.add(f"//{package}:{name}")
+    return found.pop() if len(found) == 1 else None
 
 
 def _rule(checkout: Path, label: str) -> dict[str, str | list[str]] | None:

@@ -13,10 +13,16 @@ pub const Windows = struct {
     padding: []const [2]i64,
 };
 
+pub fn ReduceWindowFn(N: comptime_int) type {
+    if (N != 1) @compileError("reduceWindow: only of one tensor here");
+    return fn (ReduceArgs) [N]Tensor;
+}
+
 /// One tensor {b, c, h, w} and its initial value, a scalar; padding counts as the initial value.
 ///
 /// `function` is given whole tensors: what has been reduced so far, and the next element of every window.
-pub fn reduceWindow(inputs: anytype, inits: anytype, windows: Windows, comptime function: anytype, _: struct {}) struct { Tensor } {
+pub fn reduceWindow(N: comptime_int, inputs: [N]Tensor, inits: [N]Tensor, windows: Windows, function: *const ReduceWindowFn(N)) [N]Tensor {
+    if (N != 1) @compileError("reduceWindow: only of one tensor here");
     const x: Tensor = inputs[0];
     const initial: Tensor = inits[0];
     if (x.rank() != 4 or windows.window_dimensions[0] != 1 or windows.window_dimensions[1] != 1) @panic("reduceWindow: only over the last two of four axes here");

@@ -442,16 +442,16 @@ pub const Tensor = struct {
     }) MaxPoolRes {
         const window = opts.window_dimensions;
         const strides = opts.window_strides orelse window;
-        return .{ .values = ops.reduceWindow(.{self}, .{Tensor.scalar(-std.math.inf(f32), self.dtype())}, .{
+        return .{ .values = ops.reduceWindow(1, .{self}, .{Tensor.scalar(-std.math.inf(f32), self.dtype())}, .{
             .window_dimensions = &.{ 1, 1, window[0], window[1] },
             .window_strides = &.{ 1, 1, strides[0], strides[1] },
             .base_dilations = &.{ 1, 1, 1, 1 },
             .window_dilations = &.{ 1, 1, opts.window_dilations[0], opts.window_dilations[1] },
             .padding = &.{ .{ 0, 0 }, .{ 0, 0 }, opts.padding[0], opts.padding[1] },
-        }, struct {
-            fn larger(values: ops.ReduceArgs) struct { Tensor } {
+        }, &struct {
+            fn larger(values: ops.ReduceArgs) [1]Tensor {
                 return .{values.left.maximum(values.right)};
             }
-        }.larger, .{})[0] };
+        }.larger)[0] };
     }
 };
