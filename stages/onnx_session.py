@@ -57,6 +57,8 @@ def _multiplies_int8_activations(source: Path | bytes) -> bool:
     """Whether a product's second operand is dequantized int8 that is no weight."""
     import onnx
 
+    from stages.onnxruntime import saturation
+
     content = source.read_bytes() if isinstance(source, Path) else source
     if b"DequantizeLinear" not in content:
         return False
@@ -67,6 +69,8 @@ def _multiplies_int8_activations(source: Path | bytes) -> bool:
         if node.op_type not in ("MatMul", "Gemm", "Conv") or len(node.input) < 2:
             continue
         maker = makers.get(node.input[1])
+        while maker is not None and maker.op_type in saturation.MOVING:
+            maker = makers.get(maker.input[0])
         if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] in types:
             continue
         # without a zero point the type is uint8

@@ -32,7 +32,7 @@ _OPERANDS = {
     **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (0, 3)),
 }
 """where a node's two operands stand among its inputs"""
-_MOVING = (
+MOVING = (
     *("Expand", "Flatten", "Gather", "GatherElements", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze"),
     *("Tile", "Transpose", "Unsqueeze"),
 )
@@ -132,7 +132,7 @@ def _operand(name: str, constants: dict[str, Any], makers: dict[str, Any], integ
 def _before_moves(name: str, makers: dict[str, Any]) -> tuple[str, bool]:
     """The tensor whose values these are, and whether they were moved."""
     moved = False
-    while (maker := makers.get(name)) is not None and maker.op_type in _MOVING:
+    while (maker := makers.get(name)) is not None and maker.op_type in MOVING:
         name, moved = maker.input[0], True
     return name, moved
 

@@ -71,6 +71,12 @@ def of_int8_activations() -> Any:
     return chain(nodes, [*weights_k, *weights_q, *weights_r, *both[1], *other[1]], "m", np.int8)
 
 
+def of_moved_activations() -> Any:
+    """The second operand is moved after it was dequantized."""
+    nodes = [node("Transpose", ["image_d"], ["k"], perm=[1, 0]), node("MatMul", ["image_d", "k"], ["m"])]
+    return chain(nodes, [], "m", np.int8)
+
+
 def of_integers() -> Any:
     """An imported model may hold integer products itself."""
     nodes = [
@@ -100,7 +106,13 @@ def test_the_reference_is_the_same_without_vnni(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("made", "expected"),
-    [(of_weights, False), (of_int8_activations, True), (of_integers, False), (without_products, False)],
+    [
+        (of_weights, False),
+        (of_int8_activations, True),
+        (of_moved_activations, True),
+        (of_integers, False),
+        (without_products, False),
+    ],
 )
 def test_integer_kernels_are_left_out_where_two_int8_activations_are_multiplied(made: Any, expected: bool) -> None:
     assert onnx_session._multiplies_int8_activations(made().SerializeToString()) is expected
