@@ -130,9 +130,13 @@ class Slice(Kernel):
     def emit(self, call: Call) -> str:
         node = call.node
         x, y = call.tensor(node.inputs[0]), call.tensor(node.outputs[0])
-        starts = _integers(call, 1)
-        axes = _integers(call, 3) if node.input(3) else list(range(len(starts)))
-        steps = _integers(call, 4) if node.input(4) else [1] * len(starts)
+        if node.opset < 10:  # attributes then, and no steps
+            starts, axes = ([int(n) for n in node.attributes.get(name, ())] for name in ("starts", "axes"))
+            axes, steps = axes or list(range(len(starts))), [1] * len(starts)
+        else:
+            starts = _integers(call, 1)
+            axes = _integers(call, 3) if node.input(3) else list(range(len(starts)))
+            steps = _integers(call, 4) if node.input(4) else [1] * len(starts)
         source = view(x, "x0")
         for start, axis, step in zip(starts, axes, steps, strict=True):
             axis %= len(x.shape)
