@@ -57,7 +57,7 @@ def _multiplies_int8_activations(source: Path | bytes) -> bool:
     """Whether a product's second operand is dequantized int8 that is no weight."""
     import onnx
 
-    from stages.onnxruntime import saturation
+    from stages import saturation
 
     content = source.read_bytes() if isinstance(source, Path) else source
     if b"DequantizeLinear" not in content:

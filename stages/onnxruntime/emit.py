@@ -8,9 +8,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages import onnx_files
+from stages import onnx_files, saturation
 from stages.base import Inputs, Metrics, Params, Stage, StageError
-from stages.onnxruntime import saturation
 from stages.onnxruntime.runtime import ARTIFACT
 
 MOST_NAMED = 3

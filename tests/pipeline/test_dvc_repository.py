@@ -144,6 +144,7 @@ USED: dict[str, str] = {
     "repo._reset": "()",
     "repo.cache.legacy.path": "str",
     "repo.cache.local.cache_types": "list",
+    "repo.cache.local.oid_to_path": "(oid)",
     "repo.cache.local.path": "str",
     "repo.checkout": (
         "(targets=None, with_deps=False, force=False, relink=False, recursive=False, allow_missing=False, **kwargs)"

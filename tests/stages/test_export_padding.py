@@ -44,6 +44,7 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     module = f"nets_{tmp_path.name}"
     (tmp_path / f"{module}.py").write_text(NETS)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("stages.model_source.PROJECT", tmp_path)
     return module
 
 
@@ -75,6 +76,6 @@ def test_what_is_exported_is_inferred_and_run_as_pytorch_has_it(
 
 
 def test_a_network_that_mixes_samples_is_refused(tmp_path: Path, nets: str) -> None:
-    with pytest.raises(StageError, match="mixes the samples of a batch") as caught:
+    with pytest.raises(StageError, match="other scores when other samples are beside it in the batch") as caught:
         export(tmp_path, ModelReference(name=f"{nets}:Normalised"), 18)
-    assert "0 (BatchNorm2d)" in caught.value.message and "running statistics" in caught.value.remedy
+    assert "layer '0' (BatchNorm2d)" in caught.value.message and "running statistics" in caught.value.message

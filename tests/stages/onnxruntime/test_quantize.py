@@ -48,7 +48,7 @@ def test_nodes_without_a_name_get_one_of_their_own(tmp_path: Path) -> None:
 def test_an_unknown_node_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no node named 'node_haed'") as caught:
         workplace(tmp_path, cnn()).run(quantize.STAGE, "quantize", nodes_to_exclude=("node_haed",))
-    assert "did you mean 'node_head'? supported: node_conv, " in caught.value.remedy
+    assert caught.value.remedy == "did you mean 'node_head'?"
 
 
 def test_an_old_opset_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.onnxruntime import saturation
+from stages import saturation
 from stages.parity import difference
 from tests.stages import meant_integers, run_onnx_session, without_vnni
 from tests.stages.onnxruntime_chain import int8, prepared

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from stages.onnxruntime import saturation
+from stages import saturation
 from tests.stages import run_onnx_session, without_vnni
 from tests.stages.onnx_models import initializer, model
 
