@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from stages import saturation
+
 Mode: TypeAlias = Literal["reference", "as_shipped", "as_written"]
 """reference: what the graph means, on every processor. Quantized layers run in onnxruntime's integer kernels, constant
 int8 weights as uint8, whose kernels add in 32 bits. That does nothing for a product of two int8 activations: of a graph
@@ -56,8 +58,6 @@ def start(
 def _multiplies_int8_activations(source: Path | bytes) -> bool:
     """Whether a product's second operand is dequantized int8 that is no weight."""
     import onnx
-
-    from stages import saturation
 
     content = source.read_bytes() if isinstance(source, Path) else source
     if b"DequantizeLinear" not in content:

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages import onnx_files
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -66,7 +64,7 @@ class _Operand:
     """axes are not those the node sees"""
 
 
-def products(model: onnx_files.Model) -> list[Product]:
+def products(model: Any) -> list[Product]:
     """The nodes of a model with quantize/dequantize nodes (or integer products) that may saturate, in running order.
 
     Empty means that none can, whatever the input: it is a proof, not a measurement.
@@ -83,7 +81,7 @@ def _graphs(graph: Any) -> Iterator[Any]:
                     yield from _graphs(inner)
 
 
-def _of_graph(graph: Any, model: onnx_files.Model) -> Iterator[Product]:
+def _of_graph(graph: Any, model: Any) -> Iterator[Product]:
     constants = {weight.name: weight for weight in (*model.graph.initializer, *graph.initializer)}
     makers = {name: node for node in (*model.graph.node, *graph.node) for name in node.output}
     for node in graph.node:
