@@ -19,6 +19,8 @@ LONGEST = 300
 _INSIDE = (AttributeError, IndexError, KeyError, NameError, TypeError)
 """raised by a program about itself, not about what it was given"""
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f]")
+# how onnxruntime says that a kernel refuses: the node, which is named anyway, and the condition as its source has it
+_CONDITION = re.compile(r"^Non-zero status code returned while running .*? Status Message: (?:.* was false\. )?")
 _STATUS = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _CPP_PLACE = re.compile(
     r"/?[\w./+-]+\.(?:cc|cpp|cxx|h|hpp|cuh?):\d+:? (?:[^()]*?::[^()]*\([^()]*\)(?: const)?(?: \[[^\]]*\])? )?"
@@ -63,7 +65,7 @@ def first_line(error: BaseException | str) -> str:
 
 
 def _plain(line: str) -> str:
-    line = _STATUS.sub("", " ".join(line.split()))
+    line = _CONDITION.sub("", _STATUS.sub("", " ".join(line.split())))
     line = " ".join(_TAG.sub("", _PLACE.sub("", _CPP_PLACE.sub("", line))).split())
     while (shorter := _TYPE.sub("", line)) != line:
         line = shorter

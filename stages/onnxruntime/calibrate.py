@@ -48,7 +48,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     method = activation_ranges.Method(params.method, params.percentile)
     ranges = activation_ranges.find(model, samples, method, params.batch_size, params.resources.cpu)
     table = {name: [float(low), float(high)] for name, (low, high) in sorted(ranges.items())}
-    int8 = _quantize(model, scheme, ranges)
+    int8 = _quantize(model, scheme, ranges, samples[:1])
     onnx_files.check(int8, "the int8 model")
     onnx_files.write_model(int8, out / "model.onnx")
     (out / "ranges.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
@@ -69,36 +69,48 @@ def calibration_samples(data: Path, count: int | None) -> NDArray[np.float32]:
     return samples[:count]
 
 
-def _quantize(model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any]) -> onnx_files.Model:
-    """The same graph with quantize/dequantize pairs and int8 weights; StageError naming nodes it fails at."""
+def _quantize(
+    model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any], sample: NDArray[np.float32]
+) -> onnx_files.Model:
+    """The same graph with quantize/dequantize pairs and int8 weights, which onnxruntime has run on the sample.
+
+    Raises StageError naming the nodes it fails at.
+    """
     kinds = {node.name: node.op_type for node in model.graph.node}
     names = list(scheme["quantized"])
     try:
-        return _with_pairs(model, scheme, ranges, names)
+        return _with_pairs(model, scheme, ranges, names, sample)
     except StageError as error:
-        failing = {name: said for name in names if (said := _failure(model, scheme, ranges, name))}
+        failing = {name: said for name in names if (said := _failure(model, scheme, ranges, name, sample))}
         if not failing:
             raise
         raise StageError(
             "onnxruntime cannot make int8 of "
             + "; ".join(f"node {name!r} ({kinds[name]}): {said}" for name, said in failing.items()),
             f"leave them in float: set quantize.nodes_to_exclude to {json.dumps(list(failing), ensure_ascii=False)}",
+            *(["try one scale for each weight: set quantize.per_channel to false"] if scheme["per_channel"] else []),
         ) from error
 
 
-def _failure(model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any], name: str) -> str:
-    """What the quantizer says if this is the only node to quantize; empty if it can."""
+def _failure(
+    model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any], name: str, sample: NDArray[np.float32]
+) -> str:
+    """What the quantizer says, or the runtime, if this is the only node to quantize; empty if both can."""
     try:
-        _with_pairs(model, scheme, ranges, [name])
+        _with_pairs(model, scheme, ranges, [name], sample)
     except StageError as error:
         return error.message.partition(": ")[2]
     return ""
 
 
 def _with_pairs(
-    model: onnx_files.Model, scheme: dict[str, Any], ranges: dict[str, Any], names: list[str]
+    model: onnx_files.Model,
+    scheme: dict[str, Any],
+    ranges: dict[str, Any],
+    names: list[str],
+    sample: NDArray[np.float32],
 ) -> onnx_files.Model:
-    """As `quantize_static` makes it, of a copy; `names` are the nodes to quantize."""
+    """As `quantize_static` makes it, of a copy; `names` are the nodes to quantize. Run once on the sample."""
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -123,7 +135,10 @@ def _with_pairs(
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
-    return quantizer.model.model
+    made: onnx_files.Model = quantizer.model.model
+    # the quantizer makes pairs of some nodes for which the runtime, which fuses them, has no kernel
+    onnx_files.Session(made, 1, "the int8 model", "as_shipped").run(sample)
+    return made
 
 
 def _open(low: Any, high: Any) -> Any:

@@ -51,7 +51,8 @@ def int8(
     params = calibrate.CalibrateParams.model_validate({"method": method})
     how = activation_ranges.Method(params.method, params.percentile)
     ranges = activation_ranges.find(model, samples, how, params.batch_size, threads=1)
-    return calibrate._quantize(model, {**SCHEME, **scheme, "quantized": quantized, "float": floats}, ranges)
+    made = {**SCHEME, **scheme, "quantized": quantized, "float": floats}
+    return calibrate._quantize(model, made, ranges, samples[:1])
 
 
 def forms(exported: Any, folder: Path, samples: NDArray[np.float32]) -> dict[str, Any]:

@@ -24,12 +24,12 @@ from tests.stages.onnx_models import (
 )
 
 
-def workplace(root: Path, exported: Any) -> Workplace:
+def workplace(root: Path, exported: Any, **scheme: Any) -> Workplace:
     write_data(root / "data")
     (root / "simplify").mkdir()
     onnx_files.write_model(exported, root / "simplify" / "model.onnx")
     work = Workplace(root)
-    work.run(quantize.STAGE, "quantize")
+    work.run(quantize.STAGE, "quantize", **scheme)
     return work
 
 
@@ -92,3 +92,28 @@ def test_infinite_activations(tmp_path: Path) -> None:
     weights[1] = initializer("conv.bias", [np.inf, 1.0])
     with pytest.raises(StageError, match="activations hold NaN or infinity on the calibration samples"):
         workplace(tmp_path, model(cnn_nodes(), weights)).run(calibrate.STAGE, "calibrate")
+
+
+def test_a_node_that_the_runtime_has_no_int8_kernel_for_is_named(tmp_path: Path) -> None:
+    """The quantizer gives weights of three axes a scale per channel, which onnxruntime's product does not take."""
+    import onnx
+
+    node = onnx.helper.make_node
+    nodes = [
+        node("Reshape", ["image", "shape"], ["parts"], "parts"),
+        node("MatMul", ["parts", "stack"], ["products"], "stacked"),
+        node("Flatten", ["products"], ["flat"], "flat"),
+        node("Gemm", ["flat", "head"], ["scores"], "scores", transB=1),
+    ]
+    random = np.random.default_rng(0)
+    weights = [initializer("stack", random.normal(size=(4, 4, 3))), initializer("head", random.normal(size=(4, 48)))]
+    exported = model(nodes, [*weights, initializer("shape", [-1, 4, 4, 4], np.int64)])
+    work = workplace(tmp_path, exported)
+    with pytest.raises(StageError) as caught:
+        work.run(calibrate.STAGE, "calibrate")
+    said, remedy = caught.value.message, caught.value.remedy
+    assert said.startswith("onnxruntime cannot make int8 of node 'stacked' (MatMul): ") and "status code" not in said
+    assert remedy.startswith('leave them in float: set quantize.nodes_to_exclude to ["stacked"], or ')
+    for number, way in enumerate(({"nodes_to_exclude": ("stacked",)}, {"per_channel": False})):
+        work = workplace(tmp_path / str(number), exported, **way)
+        assert work.run(calibrate.STAGE, "calibrate")["samples"] == 64
