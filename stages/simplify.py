@@ -72,7 +72,8 @@ def _simplified(params: SimplifyParams, model: onnx_files.Model, scratch: Path) 
     while True:
         onnx_files.write_model(made, source)
         _simplify(params, source, destination)
-        made = onnx_files.read_model(destination, f"what {params.tool} wrote")
+        other = f"try simplify.tool: {_other(params.tool)}"
+        made = onnx_files.read_model(destination, f"what {params.tool} wrote", other)
         # a condition that the tool computed, and a branch that it has not seen yet
         if folding.fold(made):
             continue
