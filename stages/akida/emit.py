@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from stages import onnx_files
-from stages.akida import integer, mapping, runtime
+from stages.akida import integer, mapping, runtime, same_integers
 from stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 from stages.foreign import foreign
 
@@ -81,18 +81,23 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     """calibrate/model.onnx, quantize/scheme.json and the data's contract -> model.fbz, input.json, akida_input.json,
     summary.txt, mapping.json and README.md.
 
-    Raises StageError if a node has no counterpart on Akida, or if `require_hardware` is not met.
+    Raises StageError if a node has no counterpart on Akida, if akida computes something else than the integer model,
+    or if `require_hardware` is not met.
     """
     from stages.dataset import read_contract
 
     contract = read_contract(inputs["data"])
+    scheme = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))
     progress("convert to Akida")
-    model = integer.to_akida(onnx_files.read_model(inputs["calibrate"] / "model.onnx"))
+    integers = onnx_files.read_model(inputs["calibrate"] / "model.onnx")
+    model = integer.to_akida(integers)
     with foreign("akida cannot save the model", "report it with the model"):
         model.save(str(out / runtime.ARTIFACT))
     akida_input = runtime.input_of(model)
     contract.write(out)
     akida_input.write(out)
+    progress("compare with the integer model")
+    same_integers.require(integers, out, inputs["data"], scheme["input"], params.resources.cpu)
 
     progress(f"map on {params.device}")
     mapped, places = _map(params, out / runtime.ARTIFACT)
@@ -103,7 +108,7 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
             + "; ".join(f"{place.layer} ({place.type}): {place.reason}" for place in software),
             "change these layers in the model, or set emit.require_hardware to false",
         )
-    tried = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))["inputs_tried"]
+    tried = scheme["inputs_tried"]
     report = {"device": params.device, "layers": [asdict(place) for place in places], "inputs_tried": tried}
     (out / "mapping.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "summary.txt").write_text(_summary(mapped), encoding="utf-8")

@@ -259,8 +259,8 @@ def _max_pool(graph: Graph, node: Any) -> Fault | None:
     place = _behind_convolution(graph, node)
     if place is not None:
         return place
-    convolution = next(one for one in _upwards(graph, node) if one.op_type == "Conv")
-    if graph.weights[convolution.input[1]].shape[2:] != (1, 1) and not _is_padded(graph, convolution):
+    convolution = next((one for one in _upwards(graph, node) if one.op_type == "Conv"), None)
+    if convolution is not None and _is_spatial(graph, convolution) and not _is_padded(graph, convolution):
         why = (
             f"pools what an unpadded convolution gives, {graph.called(convolution)}, and Akida pools behind padded ones"
         )
@@ -282,6 +282,12 @@ def _upwards(graph: Graph, node: Any) -> Iterator[Any]:
     """The nodes before it, from the nearest on, along their first inputs."""
     while (node := graph.before(node)) is not None:
         yield node
+
+
+def _is_spatial(graph: Graph, convolution: Any) -> bool:
+    """Whether its kernel reaches beyond one pixel; one that is no constant is taken for such."""
+    kernel = graph.weights.get(convolution.input[1])
+    return kernel is None or kernel.shape[2:] != (1, 1)
 
 
 def _is_padded(graph: Graph, convolution: Any) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from stages import onnx_files, simplifier
-from stages.akida import calibrate, emit, quantize, runtime, verify
+from stages.akida import calibrate, emit, quantize, runtime, same_integers, verify
 from stages.base import StageError
 from stages.dataset import read_contract
 from tests.stages.akida.networks import residual
@@ -162,3 +162,16 @@ def test_a_first_convolution_computes_the_same_from_either_type(tmp_path: Path, 
     expected = simplified.run(CONTRACT.normalise(stored))
     actual = runtime.predictor(tmp_path / "emit")(stored)
     assert np.linalg.norm(actual - expected) < 0.1 * np.linalg.norm(expected)
+
+
+def test_a_model_that_akida_computes_otherwise_is_refused(tmp_path: Path) -> None:
+    """The integers of another model stand for a fault of the conversion."""
+    work = workplace(tmp_path)
+    work.run(emit.STAGE, "emit")
+    integers = onnx_files.read_model(tmp_path / "calibrate" / "model.onnx")
+    kept = same_integers.require(integers, tmp_path / "emit", tmp_path / "data", "stored", 1)
+    assert kept > 60
+    other = workplace(tmp_path / "other", residual(0))
+    other.run(emit.STAGE, "emit")
+    with pytest.raises(StageError, match="akida computes something else than the integer model it was converted from"):
+        same_integers.require(integers, tmp_path / "other/emit", tmp_path / "data", "stored", 1)
