@@ -64,7 +64,12 @@ def load_weights(model: nn.Module, path: Path, shown: str) -> None:
     broken = [name for name, value in given.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise StageError(f"{shown} holds NaN or infinity in {_some(broken)}", "use another checkpoint")
-    model.load_state_dict(given, strict=False)
+    # with the versions of the layers, which some look at when they load, and which no file of tensors brings
+    state = model.state_dict()
+    for name in [name for name in state if name not in given]:
+        del state[name]
+    state.update(given)
+    model.load_state_dict(state, strict=False)
 
 
 def _read(path: Path, shown: str) -> dict[str, torch.Tensor]:

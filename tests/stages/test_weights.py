@@ -124,3 +124,21 @@ def test_a_damaged_checkpoint_is_read_or_refused(tmp_path: Path, kind: str) -> N
         with contextlib.suppress(StageError), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             load_weights(model(), path, path.name)
+
+
+class Versioned(nn.Linear):
+    """As torchvision's MNASNet: it asks the weights that it loads for the version of the layer they are of."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: dict[str, Any], *others: Any) -> None:
+        if metadata.get("version") != 2:
+            raise ValueError("version should be set")
+        super()._load_from_state_dict(state, prefix, metadata, *others)
+
+
+def test_a_layer_that_looks_at_its_version_loads_a_bare_file(tmp_path: Path) -> None:
+    written, read = Versioned(2, 2), Versioned(2, 2)
+    write_weights(written, tmp_path / "w.safetensors")
+    load_weights(read, tmp_path / "w.safetensors", "w.safetensors")
+    assert torch.equal(read.weight, written.weight)
