@@ -32,8 +32,8 @@ class OnnxForm:
     """
 
     runs = "onnxruntime with its optimisation off: every operator for itself, integers simulated in float"
-    mode: onnx_session.Mode = "as_written"
     """how the values that are compared come about, for reports"""
+    mode: onnx_session.Mode = "as_written"
 
     def __init__(
         self,
