@@ -95,7 +95,7 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     import torch
     from safetensors.numpy import save
 
-    from stages import activations, batch_mixing, layer_names, model_faults, onnx_shapes
+    from stages import activations, layer_names, model_faults, onnx_shapes
     from stages.dataset import read
     from stages.model_class import build_model
     from stages.onnx_form import OnnxForm
@@ -131,7 +131,6 @@ def run(params: ExportParams, inputs: Inputs, out: Path) -> Metrics:
     started = time.monotonic()
     proto = _exported(params, exporter, model, torch.from_numpy(samples[: 2 if params.dynamic_batch else 1].copy()))
     record_timing("export", time.monotonic() - started)
-    batch_mixing.check_torch(model, samples, params.model.name)
     strip(proto)
     onnx_shapes.state(proto)
     _check_opset(proto, params.opset, exporter)

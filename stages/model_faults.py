@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from stages import model_calls
+from stages import batch_mixing, model_calls
 from stages.base import StageError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _mixed(model: nn.Module, x: torch.Tensor, index: int, name: str) -> StageErr
         refuse_reads(model, x, name)  # what it takes over the whole batch, it takes to decide by
     says = f"{name} gives a sample other scores when other samples are beside it in the batch"
     if at is None:
-        return StageError(says, SAMPLE_AXES)
+        return _by_layers(model, x, name) or StageError(says, SAMPLE_AXES)
     if at.function == "batch_norm":
         layer = dict(model.named_modules()).get(at.place.layer) if at.place.layer else None
         if layer is not None and layer.training:
@@ -160,6 +160,17 @@ def _mixed(model: nn.Module, x: torch.Tensor, index: int, name: str) -> StageErr
             why, remedy = "normalises by the batch", "give it running statistics, and training=self.training"
         return StageError(f"{says}: {at.place if layer is not None else at} {why}", remedy)
     return StageError(f"{says}: {at} is the first to mix them", SAMPLE_AXES)
+
+
+def _by_layers(model: nn.Module, x: torch.Tensor, name: str) -> StageError | None:
+    """The refusal that names the layer which mixes, where no call of its shows it: an LSTM's are not seen."""
+    try:
+        batch_mixing.check_torch(model, x.numpy(), name)
+    except StageError as error:
+        return error
+    except Exception:  # as in `_first_difference`
+        return None
+    return None
 
 
 def _first_difference(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages import batch_mixing
+from stages import batch_mixing, model_faults
 from stages.base import StageError
 
 
@@ -100,3 +100,10 @@ def test_dropout_that_stays_active_is_random_and_no_mixing() -> None:
     model[2].train()
     with pytest.raises(StageError, match="something in it is random"):
         batch_mixing.check_torch(model, X, "models.x:X")
+
+
+def test_the_layer_is_named_where_its_calls_are_not_seen() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(StageError, match=r"the first layer that does is rnn \(LSTM\)") as caught:
+        model_faults.refuse(Recurrent(batch_first=False).eval(), torch.from_numpy(X), "models.x:X")
+    assert "batch_first=True" in caught.value.remedy
