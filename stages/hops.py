@@ -376,8 +376,14 @@ def said(hops: Sequence[Hop]) -> str:
         return f"{kept}; the {losing.after} model does not show its layers"
     if not losing.accounted:
         return f"{kept}, which its layers do not account for"
-    worst = [f"{layer.title} ({(layer.alone or layer.after).sqnr_db:.1f} dB)" for layer in ranked(losing.layers)[:3]]
-    return f"no single layer is at fault: {kept}, and most is lost at {', '.join(worst)}"
+    return f"no single layer is at fault: {kept}, and most is lost at {most_lost(losing)}"
+
+
+def most_lost(hop: Hop) -> str:
+    """The three layers that lose most, with what they keep, as a phrase."""
+    return ", ".join(
+        f"{layer.title} ({(layer.alone or layer.after).sqnr_db:.1f} dB)" for layer in ranked(hop.layers)[:3]
+    )
 
 
 def _worst(hops: Sequence[Hop]) -> Hop | None:

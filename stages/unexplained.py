@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.hops import Hop, agreement, numbers, of_outputs
-from stages.parity import FLOAT_DB, INT8_DB, RIGHT_DB, SAME_DB, Difference, ranked
+from stages.hops import Hop, agreement, most_lost, numbers, of_outputs
+from stages.parity import FLOAT_DB, INT8_DB, RIGHT_DB, SAME_DB, Difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,10 +72,8 @@ def losses(hops: Sequence[Hop]) -> list[str]:
         if len(hop.layers) < 2:
             found.append(f"{lost}; the {hop.after} model shows no layers, so which one loses it is not known.")
             continue
-        worst = ", ".join(
-            f"{layer.title} ({(layer.alone or layer.after).sqnr_db:.1f} dB)" for layer in ranked(hop.layers)[:3]
-        )
-        found.append(f"{lost}, though no layer alone loses as much as a fault would; the most is lost at {worst}.")
+        most = f"the most is lost at {most_lost(hop)}"
+        found.append(f"{lost}, though no layer alone loses as much as a fault would; {most}.")
     return found
 
 
