@@ -23,6 +23,7 @@ from stages.dataset import Contract, read
 from stages.export import KEPT_METADATA, LAST_OPSET, LAST_TORCHSCRIPT_OPSET, STAGE, ExportParams, strip
 from stages.model_class import build_model
 from stages.weights import write_weights
+from tests.stages import own_models
 
 NETS = """
 import torch
@@ -116,11 +117,7 @@ def refused(root: Path, model: str = DIGITS, **params: Any) -> str:
 
 @pytest.fixture
 def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    module = f"nets_{tmp_path.name}"
-    (tmp_path / f"{module}.py").write_text(NETS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("stages.model_source.PROJECT", tmp_path)
-    return module
+    return own_models.lay(tmp_path, NETS, monkeypatch)
 
 
 @pytest.mark.parametrize(

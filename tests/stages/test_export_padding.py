@@ -16,6 +16,7 @@ from stages.dataset import Contract
 from stages.export import STAGE, ExportParams
 from stages.model_class import build_model
 from stages.weights import write_weights
+from tests.stages import own_models
 
 NETS = """
 from torch import nn
@@ -41,11 +42,7 @@ SHAPE = (2, 6, 5)
 
 @pytest.fixture
 def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    module = f"nets_{tmp_path.name}"
-    (tmp_path / f"{module}.py").write_text(NETS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("stages.model_source.PROJECT", tmp_path)
-    return module
+    return own_models.lay(tmp_path, NETS, monkeypatch)
 
 
 def export(root: Path, model: ModelReference, opset: int) -> Path:

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from stages.base import Inputs, Metrics, StageError
 from stages.dataset import Contract
 from stages.train import STAGE, TrainParams, _batches, _normalised
+from tests.stages import own_models
 
 NETS = """
 import torch
@@ -103,11 +104,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    module = f"nets_{tmp_path.name}"
-    (tmp_path / f"{module}.py").write_text(NETS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("stages.model_source.PROJECT", tmp_path)
-    return module
+    return own_models.lay(tmp_path, NETS, monkeypatch)
 
 
 def run(
