@@ -1,5 +1,6 @@
 # make demo: the digits recipe, from training to a verified Akida model; make test: the tests.
-# Both set up what they need in .venv/ and .recast/ below this folder and nowhere else.
+# Both set up what they need in .venv/ below this folder, and environments of stages where all clones of a user share
+# them: $RECAST_HOME, else ~/.cache/recast.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SHELL = /bin/sh
@@ -14,8 +15,8 @@ help:
 	@echo "make test       run the tests"
 	@echo "make setup      only install Recast into .venv"
 	@echo "make test-slow  run the tests that take minutes"
-	@echo "make check      lint, types, and that dvc.yaml matches the recipes"
-	@echo "make clean      delete .venv, environments and artifacts (DVC's cache stays)"
+	@echo "make check      lint, types, imports, and that dvc.yaml and the docs match the code"
+	@echo "make clean      delete .venv, .recast and artifacts (environments and DVC's cache stay)"
 
 setup: .venv/installed-recast
 
@@ -32,7 +33,9 @@ check: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 	./recast sync --check
+	$(VENV) docs/draw_house.py --check
 
 clean:
 	rm -rf .venv .recast artifacts

@@ -27,6 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "src"))
 
 BYTECODE_LIMIT = 180_000
 FORMAT = "FP16x16"
@@ -74,13 +75,13 @@ def main() -> None:
     options = parser.parse_args()
     if importlib.util.find_spec("starkware") is None:
         start_again_in_the_environment()
-    from stages.cairo import fast_vm
+    from recast.stages.targets.cairo.run import fast_vm
 
     figures: dict[str, Any] = {}
     exact = True
     with tempfile.TemporaryDirectory(prefix="recast benchmark ") as temporary:
         place = Path(temporary)
-        vm = fast_vm.build(ROOT / "stages" / "cairo" / "vm", place / "vm")
+        vm = fast_vm.build(ROOT / "stages/targets/cairo/run/csrc", place / "vm")
         for key, network in (("mlp", MLP), ("lenet", LENET)):
             measured, equal = measure(network, vm, place / key, options.samples, options.repeats, network is MLP)
             exact &= equal
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def start_again_in_the_environment() -> None:
-    from pipeline import environments
+    from recast.pipeline.processes import environments
 
     environment = environments.ensure(ROOT, "cairo", lambda text: print(text, flush=True))
     os.execv(environment.python, [str(environment.python), str(Path(__file__)), *sys.argv[1:]])
@@ -106,25 +107,17 @@ def measure(
     """Print the network's table; its figures, and whether the VM and the mirror agree on every output."""
     import numpy as np
 
-    from stages.cairo import (
-        bounding,
-        emitting,
-        fast_vm,
-        input_text,
-        mirroring,
-        profile,
-        reader,
-        reference_vm,
-        toolchain,
-    )
-    from stages.cairo.casm import signed
-    from stages.cairo.fixed_point import parse_format
+    from recast.stages.targets.cairo.codegen import input_text, layers, workspace_text
+    from recast.stages.targets.cairo.ir.fixed_point import parse_format
+    from recast.stages.targets.cairo.passes import interpreter, onnx_import, range_analysis
+    from recast.stages.targets.cairo.run import fast_vm, profile, reference_vm, toolchain
+    from recast.stages.targets.cairo.syntax.casm import signed
 
     fmt = parse_format(FORMAT)
-    program = reader.read(onnx_model(network), fmt)
-    bounds = bounding.run(program, int(fmt.raw(network.low)), int(fmt.raw(network.high)))
-    emission = emitting.emit(program, bounds, BYTECODE_LIMIT)
-    for path, text in {**emission.files(), "src/input.cairo": input_text.text([0])}.items():
+    program = onnx_import.read(onnx_model(network), fmt)
+    bounds = range_analysis.run(program, int(fmt.raw(network.low)), int(fmt.raw(network.high)))
+    emission = layers.write_layers(program, bounds, BYTECODE_LIMIT)
+    for path, text in {**workspace_text.files(emission), "src/input.cairo": input_text.text([0])}.items():
         (place / "workspace" / path).parent.mkdir(parents=True, exist_ok=True)
         (place / "workspace" / path).write_text(text, encoding="utf-8")
     casm = toolchain.compile_workspace(place / "workspace", place / "build")
@@ -132,7 +125,7 @@ def measure(
     raw = fmt.raw(images)
     calls = [[*image.ravel().tolist(), *emission.call_data()] for image in raw]
     executions = fast_vm.run_each(vm, casm, calls)
-    expected = mirroring.run(program, raw)[program.output].reshape(samples, -1).tolist()
+    expected = interpreter.run(program, raw)[program.output].reshape(samples, -1).tolist()
     exact = [[signed(felt) for felt in one.result] for one in executions] == expected
     worst = max(executions, key=lambda one: one.steps)
     print(f"\n{network.title}, {FORMAT}, random weights: {casm.bytecode_felts} felts of bytecode")

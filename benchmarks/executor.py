@@ -5,8 +5,11 @@
 Makes repositories of 10, 100 and 500 trivial shell stages (chains of five that read ten source files
 and a params file; one dvc.yaml, fifty for the 500) and a recipe that needs them all, and measures the
 whole commands `recast run` and `dvc repro` in turns: with nothing to do (fastest of the repeats), and
-from nothing (once). Then 500 MB restored from the cache, which `recast run` hashes first and DVC does
-not. Then five targets' worth of independent work (chains of four stages that compute)
+from nothing (once). On the same repositories `recast plan` with status against `dvc status`, nothing to
+do (the faster of two), and the time from the edit of one value in the params file that every stage
+reads to the start of the first stage's command, `recast run` against `dvc repro` (fastest of the
+repeats; each is killed when it comes to that). Then 500 MB restored from the cache, which `recast run`
+hashes first and DVC does not. Then five targets' worth of independent work (chains of four stages that compute)
 by two jobs, against the bound max(critical path, work / cores), both measured in that same run. Last
 the `digits` recipe with cold and with warm workers, if its environments can be built. `--quick` leaves
 out the 500 stages and the digits recipe. With --json the last line is one JSON object; each ratio is
@@ -19,11 +22,13 @@ its lock anew for every stage; hence the fifty files, which is the better case f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,7 +48,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.base import Inputs, Metrics, Params, RepositoryPath, Stage
+from recast.stages.base import Inputs, Metrics, Params, RepositoryPath, Stage
 
 
 class NothingParams(Params):
@@ -58,6 +63,10 @@ def run(params: NothingParams, inputs: Inputs, out: Path) -> Metrics:
 
 STAGE = Stage(params=NothingParams, run=run)
 '''
+# what tells that a stage's command has begun, where DVC does not look
+STARTED = ".dvc/tmp/started"
+MARK = f'echo >> "$DVC_ROOT/{STARTED}"'
+SETTINGS = "settings: {{rate: {rate}, depth: 3}}\n"
 # what a stage of the parallel work does: arithmetic for about a second, without a second thread
 WORK = "x = 0\nfor i in range({count}):\n    x = (x * 31 + i) % 1000003\nopen({out!r}, 'w').write(str(x))\n"
 
@@ -66,7 +75,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="leave out the 500 stages and the digits recipe")
-    parser.add_argument("--repeats", type=int, default=5, help="how often each command with nothing to do is run")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="how often each command with nothing to do, and each edit, is run"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args()
     figures: dict[str, float] = {}
@@ -78,10 +89,17 @@ def main() -> None:
             if options.quick and stages > 100:
                 continue
             first, anew, nothing = measure_trivial(place / str(stages), stages, files, options.repeats)
+            if stages > 10:
+                plan = measure_plan(place / str(stages), min(options.repeats, 2))
+                edit = measure_edit(place / str(stages), options.repeats)
+                figures[f"plan_{stages}"], figures[f"edit_{stages}"] = plan[0] / plan[1], edit[0] / edit[1]
             figures[f"first_{stages}"], figures[f"noop_{stages}"] = first[0] / first[1], nothing[0] / nothing[1]
             rows.append(row(f"first run of {stages} stages, 2 jobs", *first))
             rows.append(row(f"nothing to do, {stages} stages", *nothing))
             rows.append(row(f"nothing to do, {stages} stages, nothing remembered", *anew))
+            if stages > 10:
+                rows.append(row(f"plan of {stages} stages with status, against dvc status", *plan))
+                rows.append(row(f"from an edit to the first start, {stages} stages", *edit))
             seconds_a_stage[stages] = first[0] / stages
         restored, checked, by_dvc = measure_restore(place / "restored", options.repeats)
         figures["restore_500_mb"] = restored / by_dvc
@@ -130,16 +148,16 @@ def show(rows: Sequence[Sequence[str]], parts: Sequence[tuple[str, float]], seco
 
 def make_repository(place: Path, recipe_reads: str) -> None:
     """A repository with one recipe that reads one file; its only stage does nothing."""
-    for name in ("pipeline", "stages", "envs", ".dvc", "models"):
+    for name in ("src", "pipeline", "stages", "envs", ".dvc", "models"):
         ignore = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
-        shutil.copytree(ROOT / name, place / name, ignore=ignore)
+        shutil.copytree(ROOT / name, place / name, ignore=ignore, symlinks=True)
     for name in ("recast", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, place / name)
     (place / ".venv").symlink_to(Path(sys.prefix))
     (place / "stages/nothing.py").write_text(NOTHING)
-    registry = place / "stages/registry.py"
-    entry = '    "nothing.touch": Entry("stages.nothing", "nothing"),\n'
-    registry.write_text(registry.read_text().replace("    # targets\n", f"    # targets\n{entry}"))
+    registered = place / "stages/builtin.py"
+    entry = '    "nothing.touch": Entry("recast.stages.nothing", "nothing"),\n'
+    registered.write_text(registered.read_text().replace("    # targets\n", f"    # targets\n{entry}"))
     pins = [line for line in (place / "envs/recast.txt").read_text().splitlines() if line.startswith(PYDANTIC)]
     (place / "envs/nothing.txt").write_text("# python: 3.11\n" + "\n".join(pins) + "\n")
     (place / "params.yaml").write_text("data_root: downloads\n")
@@ -163,7 +181,7 @@ def make_trivial(place: Path, count: int, files: int) -> None:
     (work / "code").mkdir(parents=True)
     for number in range(10):
         (work / f"code/part{number}.py").write_text(f"# part {number}\n" * 20)
-    (work / "params.yaml").write_text("settings: {rate: 0.1, depth: 3}\n")
+    (work / "params.yaml").write_text(SETTINGS.format(rate=0.1))
     up = "" if files == 1 else "../"
     ends = []
     for file in range(files):
@@ -175,7 +193,7 @@ def make_trivial(place: Path, count: int, files: int) -> None:
             deps = [*own, *(f"{up}code/part{source}.py" for source in range(10))]
             lines += [
                 f"  s{number:03d}:",
-                f"    cmd: mkdir -p out{number} && echo {file}-{number} > out{number}/result.txt",
+                f"    cmd: {MARK}; mkdir -p out{number} && echo {file}-{number} > out{number}/result.txt",
             ]
             lines += ["    deps:", *(f"    - {dep}" for dep in deps)]
             lines += ["    params:", f"    - {up}params.yaml:", "      - settings", "    outs:", f"    - out{number}"]
@@ -245,6 +263,54 @@ def measure_trivial(place: Path, count: int, files: int, repeats: int) -> tuple[
         shutil.rmtree(place / ".recast/up_to_date")
         anew.append(seconds(lambda: call(place, *RECAST)))
     return (ours_first, theirs_first), (min(anew), min(theirs)), (min(ours), min(theirs))
+
+
+def measure_plan(place: Path, repeats: int) -> Pair:
+    """Seconds of `recast plan` and of `dvc status`, where everything is up to date."""
+    ours, theirs = [], []
+    for _ in range(repeats):
+        ours.append(seconds(lambda: call(place, "./recast", "plan")))
+        theirs.append(seconds(lambda: call(place, ".venv/bin/dvc", "status")))
+    return min(ours), min(theirs)
+
+
+def measure_edit(place: Path, repeats: int) -> Pair:
+    """Seconds from the edit of one value to the start of the first stage's command, by `recast run` and `dvc repro`."""
+    found: dict[tuple[str, ...], list[float]] = {RECAST: [], REPRO: []}
+    for number in range(repeats):
+        for command, times in found.items():
+            call(place, *RECAST)  # everything is up to date again, and remembered
+            times.append(until_first_start(place, command, rate=0.2 + number + len(command) / 10))
+            (place / "work/params.yaml").write_text(SETTINGS.format(rate=0.1))
+    call(place, *RECAST)
+    return min(found[RECAST]), min(found[REPRO])
+
+
+def until_first_start(place: Path, command: Sequence[str], rate: float) -> float:
+    """Write the rate and run the command until a stage's command has begun; kill it then."""
+    mark = place / STARTED
+    mark.unlink(missing_ok=True)
+    started = time.perf_counter()
+    (place / "work/params.yaml").write_text(SETTINGS.format(rate=rate))
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=variables(),
+        start_new_session=True,
+    )
+    try:
+        while not mark.exists():
+            if process.poll() is not None:
+                sys.exit(f"{' '.join(command)} ended with {process.returncode}, and had started nothing")
+            time.sleep(0.001)
+        return time.perf_counter() - started
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def measure_restore(place: Path, repeats: int) -> tuple[float, float, float]:
@@ -325,13 +391,10 @@ def measure_digits(place: Path) -> tuple[float, float]:
     place.mkdir()
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, place / name)
+            shutil.copy(ROOT / name, place / name, follow_symlinks=False)
     (place / ".venv").symlink_to(Path(sys.prefix))
-    (place / ".recast").mkdir()
-    (ROOT / ".recast/envs").mkdir(parents=True, exist_ok=True)
-    (place / ".recast/envs").symlink_to(ROOT / ".recast/envs")
     call(place, "git", "init", "--quiet")
     call(place, "./recast", "env", "build", "torch", "onnx", "akida")
     cold, warm = [], []
@@ -346,8 +409,9 @@ def where_the_time_goes(place: Path) -> list[tuple[str, float]]:
     forget(place)
     profile = place / "profile"
     program = (
-        "import cProfile, sys; sys.argv = ['recast', 'run', 'bench', '--jobs', '2'];"
-        "from pipeline.cli import main; cProfile.run('try:\\n main()\\nexcept SystemExit: pass', sys.orig_argv[-1])"
+        "import cProfile, sys; sys.path.insert(0, 'src'); sys.argv = ['recast', 'run', 'bench', '--jobs', '2'];"
+        "from recast.pipeline.cli.main import main;"
+        " cProfile.run('try:\\n main()\\nexcept SystemExit: pass', sys.orig_argv[-1])"
     )
     call(place, ".venv/bin/python", "-c", program, str(profile))
     import pstats
@@ -355,16 +419,16 @@ def where_the_time_goes(place: Path) -> list[tuple[str, float]]:
     stats: dict[tuple[str, int, str], Any] = pstats.Stats(str(profile)).stats  # type: ignore[attr-defined]
     # none of these calls another of them
     named = {
-        "reading recipes": ("pipeline/sound_plan.py", "make_sound_plan"),
-        "reading dvc.yaml and dvc.lock, making the graph": ("pipeline/dvc_repository.py", "steps"),
-        "looking at what changed": ("pipeline/dvc_repository.py", "is_changed"),
-        "asking the run-cache": ("pipeline/dvc_repository.py", "restore"),
-        "hashing what stages read": ("pipeline/dvc_repository.py", "save_deps"),
+        "reading recipes": ("pipeline/planning/partial_plan.py", "make_sound_plan"),
+        "reading dvc.yaml and dvc.lock, making the graph": ("pipeline/dvc/repository.py", "steps"),
+        "looking at what changed": ("pipeline/dvc/repository.py", "is_changed"),
+        "asking the run-cache": ("pipeline/dvc/repository.py", "restore"),
+        "hashing what stages read": ("pipeline/dvc/repository.py", "save_deps"),
         "hashing what they made": ("dvc/stage/__init__.py", "save_outs"),
         "moving it into the cache": ("dvc/stage/__init__.py", "commit"),
         "writing run-cache entries": ("dvc/stage/cache.py", "save"),
-        "writing dvc.lock": ("pipeline/dvc_repository.py", "write_locks"),
-        "evidence for the next time": ("pipeline/dvc_repository.py", "add_evidence"),
+        "writing dvc.lock": ("pipeline/dvc/repository.py", "write_locks"),
+        "evidence for the next time": ("pipeline/dvc/step_looks.py", "add_evidence"),
     }
     parts = dict.fromkeys(named, 0.0)
     for (file, _, function), (_, _, _, cumulative, _) in stats.items():

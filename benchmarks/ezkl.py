@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "src"))
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stages.ezkl.calls import Ezkl
+    from recast.stages.targets.ezkl.process.calls import Ezkl
 
 RECIPES = {"mlp": "mnist_mlp_ezkl", "lenet": "lenet_ezkl"}
 FIGURES = (
@@ -97,7 +98,7 @@ def show(figures: dict[str, dict[str, Figures]]) -> None:
 
 def in_environment(network: str, repeats: int) -> dict[str, Figures]:
     """What `--measure` prints, run by the environment's Python."""
-    from pipeline import environments
+    from recast.pipeline.processes import environments
 
     python = environments.ensure(ROOT, "ezkl", lambda text: print(text, file=sys.stderr)).python
     command = [str(python), str(Path(__file__).resolve()), "--measure", network, "--repeats", str(repeats)]
@@ -110,10 +111,11 @@ def in_environment(network: str, repeats: int) -> dict[str, Figures]:
 
 def measure(artifacts: Path, repeats: int) -> dict[str, Figures]:
     """Both circuits of one network, in turn."""
-    from stages import dataset
-    from stages.ezkl.calls import Ezkl
+    from recast.stages.common import dataset
+    from recast.stages.targets.ezkl.process.calls import Ezkl
 
     x, _ = dataset.read(artifacts / "data", "test")
+    (ROOT / ".recast").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / ".recast") as folder:
         place = Path(folder)
         ezkl = Ezkl(place, os.cpu_count() or 1)
@@ -134,9 +136,9 @@ def measure(artifacts: Path, repeats: int) -> dict[str, Figures]:
 
 def as_in_the_tutorial(artifacts: Path, circuit: Path, ezkl: Ezkl) -> None:
     """Settings as EZKL's tutorial for LeNet has them made."""
-    from stages import dataset
-    from stages.ezkl import settings
-    from stages.ezkl.network import write_samples
+    from recast.stages.common import dataset
+    from recast.stages.targets.ezkl.circuit import settings
+    from recast.stages.targets.ezkl.circuit.network import write_samples
 
     x, _ = dataset.read(artifacts / "data", "calibration")
     network, raw = circuit / settings.NETWORK, circuit / "raw.json"
@@ -154,13 +156,14 @@ def fidelity(circuit: Path, reference: Path, x: NDArray[np.float32], ezkl: Ezkl)
     """Compile the circuit, and compare it with the network in onnxruntime."""
     import numpy as np
 
-    from stages import onnx_files
-    from stages.ezkl import keys, settings
-    from stages.ezkl.network import forward
+    from recast.stages.common.onnx_models import onnx_files
+    from recast.stages.targets.ezkl.circuit import settings
+    from recast.stages.targets.ezkl.circuit.network import forward
+    from recast.stages.targets.ezkl.keys import keys
 
     keys.compile_circuit(circuit, circuit / keys.COMPILED, ezkl)
     found = settings.read(circuit / settings.FILE)
-    actual = forward(ezkl, circuit / keys.COMPILED, found, x, circuit, expected=60)
+    actual = forward(ezkl, circuit / keys.COMPILED, found, x, expected=60)
     expected = onnx_files.Session(reference, 1).run(x)
     return {
         "logrows": found.logrows,
@@ -171,9 +174,11 @@ def fidelity(circuit: Path, reference: Path, x: NDArray[np.float32], ezkl: Ezkl)
 
 def once(circuit: Path, x: NDArray[np.float32], ezkl: Ezkl) -> Figures:
     """Set up and prove."""
-    from stages.ezkl import keys, proof, proving, settings, srs
-    from stages.ezkl.calls import Call
-    from stages.ezkl.network import write_samples
+    from recast.stages.targets.ezkl.circuit import settings
+    from recast.stages.targets.ezkl.circuit.network import write_samples
+    from recast.stages.targets.ezkl.keys import keys, srs
+    from recast.stages.targets.ezkl.process.calls import Call, TimeLimits
+    from recast.stages.targets.ezkl.proof import proof_file, prover
 
     store = ROOT / ".recast" / "local"
     logrows = settings.read(circuit / settings.FILE).logrows
@@ -181,7 +186,7 @@ def once(circuit: Path, x: NDArray[np.float32], ezkl: Ezkl) -> Figures:
     srs.insecure(store, logrows)
     setup = keys.setup(circuit, made, circuit / keys.VERIFICATION_KEY, ezkl)
     witness, written = circuit / "witness.json", circuit / "proof.json"
-    proving.find_witness(ezkl, write_samples(x[None], circuit / "input.json"), made.compiled, witness)
+    prover.find_witness(ezkl, write_samples(x[None], circuit / "input.json"), made.compiled, witness)
     arguments = {
         "witness": str(witness),
         "model": str(made.compiled),
@@ -189,7 +194,7 @@ def once(circuit: Path, x: NDArray[np.float32], ezkl: Ezkl) -> Figures:
         "proof_path": str(written),
         "srs_path": str(made.srs),
     }
-    answer = ezkl.run([Call("prove", arguments)], "EZKL's prove", expected=200)
+    answer = ezkl.run([Call("prove", arguments)], "EZKL's prove", TimeLimits(200))
     key_bytes = made.proving.stat().st_size
     made.proving.unlink()  # two at once would fill the page cache, which is the other's
     return {
@@ -198,7 +203,7 @@ def once(circuit: Path, x: NDArray[np.float32], ezkl: Ezkl) -> Figures:
         "prove_cpu_seconds": answer.cpu_seconds,
         "peak_bytes": answer.peak_bytes,
         "key_bytes": key_bytes,
-        "proof_bytes": len(proof.from_ezkl(written, "", True).content),
+        "proof_bytes": len(proof_file.from_ezkl(written, "", True).content),
     }
 
 

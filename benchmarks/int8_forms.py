@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 
-from stages import onnx_session, simplifier
-from stages.base import Inputs
-from stages.dataset import Contract
-from stages.onnxruntime import calibrate, quantize
-from stages.parity import difference
+from recast.stages.base import Inputs
+from recast.stages.common.dataset import Contract
+from recast.stages.common.int8.qdq_model import CalibrateParams, calibrate
+from recast.stages.common.int8.qdq_scheme import QuantizeParams, quantize
+from recast.stages.common.onnx_models import onnx_session
+from recast.stages.parity.metrics import difference
+from recast.stages.trunk.rewrites import simplify_process
 
 FORMS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -61,7 +64,7 @@ def main(folder: Path, rounds: int, runs: int) -> None:
 def make(folder: Path, name: str) -> None:
     """NAME.FORM.onnx for every form and for float, simplified."""
     model = folder / f"{name}.float.onnx"
-    simplifier.main("onnxsim", str(folder / f"{name}.onnx"), str(model), "-", "-")
+    simplify_process.main("onnxsim", str(folder / f"{name}.onnx"), str(model), "-", "-")
     for form, scheme in FORMS.items():
         with tempfile.TemporaryDirectory() as temporary:
             place = Path(temporary)
@@ -73,8 +76,8 @@ def make(folder: Path, name: str) -> None:
             shape = np.load(samples)["x"].shape[1:]
             Contract("benchmark", shape, "float32", 1.0, (0.0,), (1.0,), ("0",)).write(place / "data")
             inputs = Inputs({stage.name: stage for stage in place.iterdir()}, scratch=place / "scratch")
-            quantize.run(quantize.QuantizeParams(**scheme), inputs, place / "quantize")
-            calibrate.run(calibrate.CalibrateParams(batch_size=1), inputs, place / "calibrate")
+            quantize(QuantizeParams(**scheme), inputs, place / "quantize")
+            calibrate(CalibrateParams(batch_size=1), inputs, place / "calibrate")
             shutil.copy(place / "calibrate/model.onnx", folder / f"{name}.{form}.onnx")
 
 

@@ -43,7 +43,7 @@ class Outcome:
 
 def judge(target: str, network: str, put_through: Callable[[], None]) -> Outcome:
     """Run the stages; a WrongError is wrong, a LossyError lossy, a StageError refused, any other exception crashed."""
-    from stages.base import StageError
+    from recast.stages.base import StageError
 
     try:
         put_through()

@@ -30,6 +30,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "src"))
 
 from benchmarks.outcomes import Kind, Outcome, failed, figures, show  # noqa: E402 - needs the path set above
 
@@ -90,27 +91,24 @@ def main() -> None:
 
 
 def make_repository(place: Path) -> Path:
-    """A copy of this repository without its recipes, which shares the environments that are built."""
-    for name in ("pipeline", "stages", "envs", ".dvc", "models", "recipes/targets"):
+    """A copy of this repository without its recipes."""
+    for name in ("src", "pipeline", "stages", "envs", ".dvc", "models", "recipes/targets"):
         ignore = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
-        shutil.copytree(ROOT / name, place / name, ignore=ignore)
+        shutil.copytree(ROOT / name, place / name, ignore=ignore, symlinks=True)
     for name in ("recast", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, place / name)
     (place / ".venv").symlink_to(Path(sys.prefix))
-    (ROOT / ".recast/envs").mkdir(parents=True, exist_ok=True)
-    (place / ".recast").mkdir()
-    (place / ".recast/envs").symlink_to((ROOT / ".recast/envs").resolve())
     subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
     return place
 
 
 def in_torch(place: Path, names: Sequence[str]) -> list[str]:
     """Make the models' weights in the environment that has torchvision; the models' names."""
-    from pipeline import environments
+    from recast.pipeline.processes import environments
 
     environment = environments.ensure(ROOT, "torch", lambda text: print(text, file=sys.stderr))
     command = [str(environment.python), str(Path(__file__).resolve()), "--make", str(place), *names]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
     made: list[str] = json.loads(done.stdout.splitlines()[-1])
     return made
@@ -150,8 +148,8 @@ def make_weights(place: Path, names: Sequence[str]) -> list[str]:
     import numpy as np
     import torch
 
-    from stages.torchvision_import import import_torchvision
-    from stages.weights import write_weights
+    from recast.stages.common.torch_models.torchvision_import import import_torchvision
+    from recast.stages.common.torch_models.weights import write_weights
 
     models = import_torchvision("models")
     chosen = [one for one in models.list_models(module=models) if not one.startswith("maxvit")]
@@ -219,12 +217,12 @@ def refusal(target: str, name: str, failure: dict[str, Any]) -> Outcome:
 def compared(place: Path, name: str, target: str) -> Outcome:
     """What `verify` found of the forms of the model, whose reports are those `recast blame` shows."""
     report = json.loads((place / "artifacts" / name / target / "verify/parity.json").read_text(encoding="utf-8"))
-    worst = min(hop["output"]["sqnr_db"] for hop in report["hops"])
-    for hop in report["hops"]:
-        if hop["blamed"] and hop["kind"] != "int8":
-            said = f"{hop['from']} → {hop['to']}: the error jumps at {hop['blamed']}"
+    worst = min(conversion["output"]["sqnr_db"] for conversion in report["conversions"])
+    for conversion in report["conversions"]:
+        if conversion["blamed"] and conversion["kind"] != "int8":
+            said = f"{conversion['from']} → {conversion['to']}: the error jumps at {conversion['blamed']}"
             return Outcome(target, name, "wrong", said)
-        if hop["blamed"] or (hop["kind"] == "int8" and hop["output"]["sqnr_db"] < LOSSY_DB):
+        if conversion["blamed"] or (conversion["kind"] == "int8" and conversion["output"]["sqnr_db"] < LOSSY_DB):
             return Outcome(target, name, "lossy", f"{worst:.0f} dB")
     if unexplained := report.get("unexplained"):
         return Outcome(target, name, "wrong", " ".join(unexplained))

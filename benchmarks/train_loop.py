@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 import numpy as np
 import torch
@@ -34,10 +35,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from models.digits_cnn import DigitsCnn
 from models.mnist_cnn import MnistCnn
-from stages.base import ModelReference
-from stages.dataset import Contract
-from stages.torchvision_import import import_torchvision
-from stages.train import TrainParams, _train
+from recast.stages.base import ModelReference
+from recast.stages.common.dataset import Contract
+from recast.stages.common.torch_models.torchvision_import import import_torchvision
+from recast.stages.trunk.train import TrainParams, _train
 
 BATCH_SIZE = 128
 MODELS: dict[str, Callable[[], nn.Module]] = {

@@ -33,11 +33,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import environments
+from recast.pipeline.processes import environments
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent / "webassembly"
@@ -221,7 +222,7 @@ def download(variant: dict[str, Any], ort_web: Path) -> int:
     """Bytes a browser needs."""
     size = Path(variant["path"]).stat().st_size
     if variant["kind"] == "module":
-        return size + (ROOT / "stages" / "wasm" / "clients" / "model.js").stat().st_size
+        return size + (ROOT / "stages/targets/wasm/clients/model.js").stat().st_size
     needed = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
     return size + sum((ort_web / file).stat().st_size for file in needed)
 
@@ -249,7 +250,7 @@ def simd_peak(place: Path) -> float:
 
 def node_tests() -> dict[str, int]:
     """How many of the ONNX project's node tests our modules pass and fail."""
-    command = [python("wasm"), "-m", "tests.stages.wasm.compiler.node_tests", "--json"]
+    command = [python("wasm"), "-m", "tests.lib.onnx_c.node_tests", "--json"]
     result = subprocess.run(command, cwd=ROOT, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True)
     if not result.stdout.strip():
         sys.exit(f"the node tests did not run:\n{result.stderr}")

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -63,20 +64,30 @@ class NamedByRecipe:
     """Marks a param as a file or folder in the repository, which DVC then tracks."""
 
 
-def _inside_repository(path: str) -> str:
+def inside_repository(path: str) -> str:
+    """The path, written plainly. ValueError, which says what it must be, if it is none of the repository."""
     parts = PurePosixPath(path).parts
     if not path or path.startswith(("/", "~")) or ".." in parts or "\\" in path or ":" in path or "\n" in path:
         raise ValueError("must be a path relative to the repository that stays inside it, with forward slashes")
     return str(PurePosixPath(path))
 
 
-RepositoryPath = Annotated[str, AfterValidator(_inside_repository), NamedByRecipe()]
+RepositoryPath = Annotated[str, AfterValidator(inside_repository), NamedByRecipe()]
 """A file or folder of the repository, relative to its root, with forward slashes."""
 
 
+class NamesCode:
+    """Marks a param that may name a function or a class of the project, `module:name`, whose code DVC then tracks."""
+
+
+def names_code(text: str) -> bool:
+    """Whether it has the form `module:name`."""
+    module, colon, name = text.partition(":")
+    return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
 def _model_reference(reference: str) -> str:
-    module, colon, name = reference.partition(":")
-    if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+    if not names_code(reference):
         raise ValueError("must be 'module:Class', for example 'models.mnist_cnn:MnistCnn'")
     return reference
 
@@ -94,6 +105,37 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True)
+class Source:
+    """A folder of Recast's own that a stage reads though no module imports it: C, Zig or clients.
+
+    DVC tracks it as it does the stage's modules.
+    """
+
+    name: str
+    """what `Inputs.sources` calls it"""
+    package: str
+    """the package it lies in: `__package__` of a module beside it"""
+    folder: str
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, absolute."""
+        return (Path(str(resources.files(self.package))) / self.folder).resolve()
+
+
+@dataclass(frozen=True)
+class ProjectCode:
+    """Where the code of a project is: what `params.yaml` says of it."""
+
+    root: Path = field(default_factory=Path.cwd)
+    """the repository"""
+    import_roots: tuple[str, ...] = (".",)
+    """its folders, relative, in which Python looks for its packages and modules, in that order"""
+    model_packages: tuple[str, ...] = ()
+    """packages among its requirements, or modules of them, that recipes may name models of"""
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What a stage reads. `inputs["data"]` is the output directory of the upstream stage `data`."""
 
@@ -106,6 +148,10 @@ class Inputs:
     """an empty directory of the stage's own, outside its output, deleted when it ends"""
     device: str = "cpu"
     """what `device: auto` means on this machine: cpu, cuda or mps"""
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    """name -> absolute path, for every `Source` of the stage"""
+    project: ProjectCode = field(default_factory=ProjectCode)
+    """where the model comes from, for a stage that makes it"""
 
     def __getitem__(self, stage: str) -> Path:
         return self.directories[stage]
@@ -114,6 +160,11 @@ class Inputs:
 def progress(text: str, done: int | None = None, total: int | None = None) -> None:
     """Show one short live line, for example `epoch 3/10, loss 0.12`; never part of the output."""
     emit_event({"progress": text, "done": done, "total": total})
+
+
+def note(text: str) -> None:
+    """Say something to know of the data or the model that stops nothing; the run shows it, and the log has it."""
+    emit_event({"note": text})
 
 
 def record_timing(name: str, seconds: float) -> None:
@@ -151,10 +202,28 @@ class Stage(Generic[P]):
     `out/metrics.json`: deterministic values only, no times. Raises StageError."""
     inputs: tuple[str, ...] = ()
     """names of the upstream stages whose output directories `run` reads"""
+    sources: tuple[Source, ...] = ()
+    """folders of Recast's own that `run` reads"""
     stands_for: str | None = None
     """the trunk stage whose place this one can take (`import` stands for `export`)"""
-    plots: tuple[Plot, ...] = ()
+    plots: tuple[Plot, ...] | Callable[[P], tuple[Plot, ...]] = ()
+    """tables in its output that can be drawn; a function of the params where these decide which"""
     emits: str | None = None
     """the file in the output directory that is the deployable artifact, for stages that make one"""
     ships: tuple[str, ...] = ()
     """glob patterns of the files that compute the scores, where those are more than `emits`: their sum is the size"""
+    reports: str | None = None
+    """the file in the output directory in which a stage that verifies what its target emits says how that compares with
+    the float model, for `recast blame`; its metrics hold `agreement`, and as `metric` the name of what is shown in
+    tables, NAME, whose values are `NAME_float` and `NAME_emitted`; `is_share` says whether it is a share of one"""
+    in_summary: bool = False
+    """whether its metrics are results of the recipe even where other stages read its output"""
+
+    def plots_for(self, params: Mapping[str, Any]) -> tuple[Plot, ...]:
+        """The tables it makes with these params, given as JSON values."""
+        return self.plots(self.params.model_validate_json(json.dumps(params))) if callable(self.plots) else self.plots
+
+    @property
+    def source_paths(self) -> dict[str, Path]:
+        """`Inputs.sources` of the stage."""
+        return {source.name: source.path for source in self.sources}

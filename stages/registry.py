@@ -1,95 +1,102 @@
-"""The lists of what there is: stages, verbs beyond the runner's own, and what can be served."""
+"""The lists of what there is: stages, verbs beyond the runner's own, and what can be served or repaired."""
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from stages.base import Stage
-from stages.verb import Verb
+from recast.stages import limits
+from recast.stages.base import Stage
+from recast.stages.limits import Limits
+from recast.stages.plugin import Browser, Entry, PluginError, VerbEntry
+from recast.stages.providers import Provider, gathered, mend, provider
+from recast.stages.verb import Verb
+
+REGISTRY: dict[str, Entry] = gathered(lambda plugin: plugin.stages)
+
+VERBS: dict[str, VerbEntry] = gathered(lambda plugin: plugin.verbs)
+"""verb -> its module, whose `VERB` is a `recast.stages.verb.Verb`"""
+
+PREDICTORS: dict[str, Entry] = gathered(lambda plugin: plugin.predictors)
+"""registered `emit` stage -> the module whose `load` gives what `recast serve` asks: see `model`"""
+
+BROWSERS: dict[str, Browser] = gathered(lambda plugin: plugin.browsers)
+"""registered `emit` stage -> how what it emits runs in a browser"""
+
+LIMITS: dict[str, Limits] = gathered(lambda plugin: plugin.limits)
+"""target -> what its models may take and give, of those that say so"""
+
+REPAIRS: dict[str, Entry] = gathered(lambda plugin: plugin.repairs)
+"""registered `emit` stage -> the module whose `offer` says what `recast repair` can try: see `repair`"""
+
+TRUNKS = (
+    ("data", "train", "export", "simplify"),
+    ("data", "import", "simplify"),
+    ("inputs", "import", "simplify"),
+)
+"""The stages that come before any target's, in running order, in each way to the model that all targets share. A recipe
+has the one that has most of the stages it speaks of; of several the first."""
+TRUNK = tuple(name for name in REGISTRY if any(name in trunk for trunk in TRUNKS))
+"""The stages of all of them. Reserved names: no target may bear them."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Where a module is and in which environment of `envs/` its process runs."""
-
-    module: str
-    environment: str
+def split(name: str) -> tuple[str | None, str]:
+    """The target that a registered stage is of, None for the trunk's, and what the target calls it."""
+    target, _, stage = name.rpartition(".")
+    return target or None, stage
 
 
-@dataclass(frozen=True)
-class VerbEntry(Entry):
-    """Where a verb's module is, in which environment it runs, and what its help says in one line."""
-
-    summary: str
+def full_name(target: str, stage: str) -> str:
+    """What a target's stage is registered as, if it is."""
+    return f"{target}.{stage}"
 
 
-REGISTRY: dict[str, Entry] = {
-    # trunk, in the order it runs; `import` takes the place of train and export
-    "data": Entry("stages.data", "torch"),
-    "train": Entry("stages.train", "torch"),
-    "export": Entry("stages.export", "torch"),
-    "import": Entry("stages.import_onnx", "onnx"),
-    "simplify": Entry("stages.simplify", "onnx"),
-    # targets
-    "akida.quantize": Entry("stages.akida.quantize", "akida"),
-    "akida.calibrate": Entry("stages.akida.calibrate", "akida"),
-    "akida.emit": Entry("stages.akida.emit", "akida"),
-    "akida.verify": Entry("stages.akida.verify", "akida"),
-    "c.emit": Entry("stages.c.emit", "wasm"),
-    "c.verify": Entry("stages.c.verify", "wasm"),
-    "cairo.quantize": Entry("stages.cairo.quantize", "cairo"),
-    "cairo.calibrate": Entry("stages.cairo.calibrate", "cairo"),
-    "cairo.emit": Entry("stages.cairo.emit", "cairo"),
-    "cairo.verify": Entry("stages.cairo.verify", "cairo"),
-    "ezkl.quantize": Entry("stages.ezkl.quantize", "ezkl"),
-    "ezkl.calibrate": Entry("stages.ezkl.calibrate", "ezkl"),
-    "ezkl.emit": Entry("stages.ezkl.emit", "ezkl"),
-    "ezkl.verify": Entry("stages.ezkl.verify", "ezkl"),
-    "onnxruntime.quantize": Entry("stages.onnxruntime.quantize", "onnx"),
-    "onnxruntime.calibrate": Entry("stages.onnxruntime.calibrate", "onnx"),
-    "onnxruntime.emit": Entry("stages.onnxruntime.emit", "onnx"),
-    "onnxruntime.verify": Entry("stages.onnxruntime.verify", "onnx"),
-    "wasm.quantize": Entry("stages.wasm.quantize", "onnx"),
-    "wasm.calibrate": Entry("stages.wasm.calibrate", "onnx"),
-    "wasm.emit": Entry("stages.wasm.emit", "wasm"),
-    "wasm.verify": Entry("stages.wasm.verify", "wasm"),
-    "zml.emit": Entry("stages.zml.emit", "torch"),
-    "zml.verify": Entry("stages.zml.verify", "zml"),
-}
-
-VERBS: dict[str, VerbEntry] = {
-    "prove": VerbEntry("stages.ezkl.prove", "ezkl", "prove that a circuit gives its scores for an input"),
-    "check-proof": VerbEntry("stages.ezkl.check_proof", "ezkl", "check a proof, and show the scores it proves"),
-    "prune-keys": VerbEntry("stages.ezkl.prune", "ezkl", "list or delete proving keys that no emitted circuit uses"),
-    "serve": VerbEntry("stages.serving.serve", "serve", "answer requests over HTTP with an emitted model"),
-}
-"""verb -> its module, whose `VERB` is a `stages.verb.Verb`"""
-
-PREDICTORS: dict[str, Entry] = {
-    "akida.emit": Entry("stages.akida.served", "akida"),
-    "ezkl.emit": Entry("stages.ezkl.served", "ezkl"),
-    "onnxruntime.emit": Entry("stages.onnxruntime.served", "onnx"),
-    "wasm.emit": Entry("stages.wasm.served", "wasm"),
-}
-"""registered `emit` stage -> the module whose `load` gives what `recast serve` asks: see `stages.serving.model`"""
-
-TRUNK = ("data", "train", "export", "import", "simplify")
-"""Reserved names: no target may bear them."""
+def of_targets(stage: str) -> list[str]:
+    """Every registered stage that its target calls so."""
+    return [name for name in REGISTRY if name not in TRUNK and split(name)[1] == stage]
 
 
 def load(name: str) -> Stage[Any]:
-    """Import the stage's module, which must not import its vendor's packages at the top; KeyError if unknown."""
-    stage = importlib.import_module(REGISTRY[name].module).STAGE
-    if not isinstance(stage, Stage):
-        raise TypeError(f"{REGISTRY[name].module}.STAGE is not a Stage")
+    """Import the stage's module, which must not import its vendor's packages at the top; KeyError if unknown.
+
+    Raises PluginError for one of a plugin that cannot be used.
+    """
+    with _named(f"the stage '{name}'", provider(lambda one: one.plugin.stages, name)):
+        stage = importlib.import_module(REGISTRY[name].module).STAGE
+        if not isinstance(stage, Stage):
+            raise TypeError(f"{REGISTRY[name].module}.STAGE is not a Stage")
     return stage
 
 
+def refusal(target: str, params: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Why the target cannot hold the model that the params of a recipe's trunk stages tell of, and what to do.
+
+    None where they tell of no reason.
+    """
+    return limits.refusal(target, LIMITS[target], LIMITS, params) if target in LIMITS else None
+
+
 def load_verb(name: str) -> Verb:
-    """Import the verb's module, which must not import its vendor's packages at the top; KeyError if unknown."""
-    verb = importlib.import_module(VERBS[name].module).VERB
-    if not isinstance(verb, Verb):
-        raise TypeError(f"{VERBS[name].module}.VERB is not a Verb")
+    """Import the verb's module, which must not import its vendor's packages at the top; KeyError if unknown.
+
+    Raises PluginError for one of a plugin that cannot be used.
+    """
+    with _named(f"the verb '{name}'", provider(lambda one: one.plugin.verbs, name)):
+        verb = importlib.import_module(VERBS[name].module).VERB
+        if not isinstance(verb, Verb):
+            raise TypeError(f"{VERBS[name].module}.VERB is not a Verb")
     return verb
+
+
+@contextmanager
+def _named(what: str, owner: Provider | None) -> Iterator[None]:
+    """Let what goes wrong in a plugin's module be said as the plugin's, and not as a bug of ours."""
+    try:
+        yield
+    except Exception as error:
+        if owner is None or owner.is_ours:
+            raise
+        why = f"the plugin {owner} cannot give {what}: {type(error).__name__}: {error}"
+        raise PluginError(why, mend(owner.name)) from error

@@ -35,7 +35,14 @@ class Artifacts:
     local: Path
     """the untracked store of this clone, for what must not be shared: `.recast/local`"""
     predictor: Interpreter | None = None
-    """what answers for the emitted model, for a target that offers it: see `stages.serving`"""
+    """what answers for the emitted model, for a target that offers it: see `recast.stages.serving`"""
+    beside: tuple[Artifacts, ...] = ()
+    """for a verb that takes several: the other targets that the user asked for"""
+
+    @property
+    def address(self) -> str:
+        """RECIPE/TARGET, as the user wrote it."""
+        return f"{self.recipe}/{self.target}"
 
 
 @dataclass(frozen=True)
@@ -49,5 +56,9 @@ class Verb:
     to the terminal. Raises StageError for what the user can mend."""
     reads: tuple[str, ...] = ()
     """stages whose output must be there; the first argument is RECIPE/TARGET if any is named"""
+    several: bool = False
+    """whether the first argument may also be RECIPE, for all its targets that can be served, or a release's place"""
+    example: str = ""
+    """a command that uses it, for its help"""
     more: str = ""
     """what its help says beyond the line in the registry"""

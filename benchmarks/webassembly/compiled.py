@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import onnx
 
-from stages.wasm.compiler.build import build_wasm
-from stages.wasm.compiler.compile import Options, Sources, generate
+from recast.stages.compilers.onnx_c.build import build_wasm
+from recast.stages.compilers.onnx_c.compile import Options, Sources, generate
 
 
 def main(folder: Path) -> None:

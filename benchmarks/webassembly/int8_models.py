@@ -14,15 +14,16 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import numpy as np
-import onnxruntime
 
-from stages import simplifier
-from stages.base import Inputs
-from stages.dataset import Contract
-from stages.onnxruntime import calibrate
-from stages.wasm import quantize
+from recast.stages.base import Inputs
+from recast.stages.common.dataset import Contract
+from recast.stages.common.int8.qdq_model import CalibrateParams, calibrate
+from recast.stages.common.onnx_models import onnx_session
+from recast.stages.targets.wasm import quantize
+from recast.stages.trunk.rewrites import simplify_process
 
 
 def main(folder: Path) -> None:
@@ -30,7 +31,7 @@ def main(folder: Path) -> None:
     for samples in sorted(folder.glob("*.calibration.npz")):
         name = samples.name.partition(".")[0]
         model = folder / f"{name}.onnx"
-        simplifier.main("onnxsim", str(model), str(model), "-", "-")
+        simplify_process.main("onnxsim", str(model), str(model), "-", "-")
         with tempfile.TemporaryDirectory() as temporary:
             place = Path(temporary)
             for stage in ("simplify", "data", "quantize", "calibrate", "scratch"):
@@ -41,13 +42,9 @@ def main(folder: Path) -> None:
             Contract("benchmark", shape, "float32", 1.0, (0.0,), (1.0,), ("0",)).write(place / "data")
             inputs = Inputs({stage.name: stage for stage in place.iterdir()}, scratch=place / "scratch")
             quantize.run(quantize.QuantizeParams(scheme="int8"), inputs, place / "quantize")
-            calibrate.run(calibrate.CalibrateParams(batch_size=1), inputs, place / "calibrate")
+            calibrate(CalibrateParams(batch_size=1), inputs, place / "calibrate")
             shutil.copy(place / "calibrate/model.onnx", folder / f"{name}.int8.onnx")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            folder / f"{name}.int8.onnx", options, providers=["CPUExecutionProvider"]
-        )
+        session = onnx_session.start(folder / f"{name}.int8.onnx", 1, "as_shipped")
         port = session.get_inputs()[0]
         x = np.fromfile(folder / f"{name}.input.bin", np.float32).reshape(port.shape)
         session.run(None, {port.name: x})[0].tofile(folder / f"{name}.int8.output.bin")

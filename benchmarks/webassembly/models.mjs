@@ -11,7 +11,7 @@ function floats(file) {
 export async function load(variant, ortFolder) {
   const x = floats(variant.input);
   if (variant.kind === 'module') {
-    const { Model } = await import(new URL('../../stages/wasm/clients/model.js', import.meta.url));
+    const { Model } = await import(new URL('../../stages/targets/wasm/clients/model.js', import.meta.url));
     const model = await Model.create(JSON.parse(fs.readFileSync(variant.contract)), fs.readFileSync(variant.path));
     return () => model.predict(x);
   }

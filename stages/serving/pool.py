@@ -7,17 +7,14 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
-from stages.base import StageError
-from stages.serving import messages
-from stages.serving.model import Answer
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from recast.stages.base import StageError
+from recast.stages.serving import messages
+from recast.stages.serving.messages import Arrays
+from recast.stages.serving.model import Answer
 
 START_S = 120.0
 """a process that has not loaded its model by then will not"""
@@ -91,7 +88,7 @@ class Answering:
         ready: dict[str, Any] = said["ready"]
         return answering, ready
 
-    async def ask(self, samples: NDArray[np.float32], values: str) -> Answer:
+    async def ask(self, samples: Arrays, values: str) -> Answer:
         """The model's answer.
 
         Raises StageError for samples the model refuses, Absent if someone ended the process meanwhile, and Lost if it
@@ -110,7 +107,7 @@ class Answering:
         except (OSError, asyncio.IncompleteReadError) as error:
             raise await self._loss() from error
         self.has_answered = True
-        return Answer(messages.decode(said, data) if "shape" in said else None, said["more"])
+        return Answer(messages.decode(said, data) if messages.holds(said) else None, said["more"])
 
     async def _message(self) -> dict[str, Any]:
         try:
@@ -208,6 +205,11 @@ class Pool:
         """Whether a process is there to answer, now or when it has done what it is at."""
         return any(answering.is_alive for answering in self._all)
 
+    @property
+    def asked(self) -> int:
+        """Requests that wait or are at work."""
+        return self._asked
+
     def absence(self) -> Absent:
         """Why no process is there, and when to ask again."""
         # the model has to be loaded, too
@@ -215,23 +217,29 @@ class Pool:
             self._reason or "the process of the model has ended", max(0.0, self._next_start - time.monotonic()) + 1.0
         )
 
-    async def answer(self, samples: NDArray[np.float32], values: str) -> Answer:
-        """The model's answer for samples (n, *shape).
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A request's place in the queue, and its time: within it what is asked is read, answered and written.
 
-        Raises StageError for samples the model refuses, Busy, TooLong, Absent and Lost.
+        Raises Busy; TooLong, or Absent if no process has been there, when its time is over.
         """
         if self._asked >= self._most:
             raise Busy
         self._asked += 1
-        answering = None
         try:
             async with asyncio.timeout(self._timeout):
-                answering = await self._next()
-                return await self._ask(answering, samples, values)
+                yield
         except TimeoutError:
-            raise (TooLong() if answering or self.is_ready else self.absence()) from None
+            raise (TooLong() if self.is_ready else self.absence()) from None
         finally:
             self._asked -= 1
+
+    async def answer(self, samples: Arrays, values: str) -> Answer:
+        """The model's answer for samples (n, *shape) of each input, asked within a `place`.
+
+        Raises StageError for samples the model refuses, Absent and Lost.
+        """
+        return await self._ask(await self._next(), samples, values)
 
     async def _next(self) -> Answering:
         """The next process that is free; one that is being started is waited for."""
@@ -242,7 +250,7 @@ class Pool:
             if answering.is_alive:
                 return answering
 
-    async def _ask(self, answering: Answering, samples: NDArray[np.float32], values: str) -> Answer:
+    async def _ask(self, answering: Answering, samples: Arrays, values: str) -> Answer:
         try:
             answer = await answering.ask(samples, values)
         except StageError:

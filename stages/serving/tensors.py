@@ -6,28 +6,33 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from stages.base import StageError
+from recast.stages.base import StageError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
-def from_lists(values: list[Any]) -> NDArray[np.float32]:
-    """Nested lists of numbers -> float32; StageError for ragged ones, other things than numbers, NaN and infinity."""
+def from_lists(values: list[Any], what: str = "'input'") -> NDArray[Any]:
+    """Nested lists of numbers -> int64 if all are whole, else float32.
+
+    Raises StageError for ragged ones, other things than numbers, NaN and infinity.
+    """
     import numpy as np
 
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError) as error:
-        raise StageError("'input' is ragged: its lists differ in length", "send as many numbers in each") from error
+        raise StageError(f"{what} is ragged: its lists differ in length", "send as many numbers in each") from error
     if array.dtype.kind not in "iuf":
-        raise StageError("'input' holds something other than numbers", "send nested lists of numbers")
-    return _finite(array)
+        raise StageError(f"{what} holds something other than numbers", "send nested lists of numbers")
+    return _finite(array, what)
 
 
-def from_base64(text: str) -> NDArray[np.float32]:
-    """A base64 ONNX `TensorProto` -> float32; StageError unless it is one, of numbers that it holds itself."""
+def from_base64(text: str, what: str = "'input'") -> NDArray[Any]:
+    """A base64 ONNX `TensorProto` -> int64 if it is of whole numbers, else float32.
+
+    Raises StageError unless it is one, of numbers that it holds itself.
+    """
     import onnx
     from google.protobuf.message import DecodeError
     from onnx import numpy_helper
@@ -36,7 +41,7 @@ def from_base64(text: str) -> NDArray[np.float32]:
     try:
         tensor = onnx.TensorProto.FromString(base64.b64decode("".join(text.split()), validate=True))
     except (binascii.Error, ValueError, DecodeError) as error:
-        raise StageError("'input' is no base64 TensorProto", remedy) from error
+        raise StageError(f"{what} is no base64 TensorProto", remedy) from error
     # such a tensor names a file on this machine
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise StageError("the TensorProto keeps its data in another file", remedy)
@@ -44,16 +49,18 @@ def from_base64(text: str) -> NDArray[np.float32]:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:
         raise StageError(f"the TensorProto cannot be read: {error}", remedy) from error
-    if array.dtype.kind not in "iuf" or not array.ndim:
+    if array.dtype.kind not in "biuf" or not array.ndim:
         raise StageError(f"the TensorProto holds {array.dtype} of rank {array.ndim}", "send a tensor of numbers")
-    return _finite(array)
+    return _finite(array, what)
 
 
-def _finite(array: NDArray[Any]) -> NDArray[np.float32]:
+def _finite(array: NDArray[Any], what: str) -> NDArray[Any]:
     import numpy as np
 
+    if array.dtype.kind in "biu" and (not array.size or array.max() <= np.iinfo(np.int64).max):
+        return array.astype(np.int64)
     with np.errstate(over="ignore"):
         floats = array.astype(np.float32)
     if not np.isfinite(floats).all():
-        raise StageError("'input' holds NaN, infinity or a number beyond float32", "send finite numbers")
+        raise StageError(f"{what} holds NaN, infinity or a number beyond float32", "send finite numbers")
     return floats

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from stages.registry import REGISTRY
-from tests.pipeline.conftest import ROOT
+from recast.stages.registry import REGISTRY
+from tests.lib.repository import ROOT
 
 # read by the runner from the recipe's own keys, and the same for every stage
-ELSEWHERE = {"resources", "model"}
+ELSEWHERE = {"resources", "model", "task"}
 ROW = re.compile(r"\| `(?P<name>\w+)` \| .* \| (?P<default>.*?) \| (?P<meaning>.*) \|")
 SHARED = {
     "wasm.quantize": ("onnxruntime: quantize", {"scheme"}),

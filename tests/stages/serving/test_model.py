@@ -4,11 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.base import StageError
-from stages.dataset import Contract
-from stages.serving.model import Answer, ServedModel, Values
+from recast.stages.base import StageError
+from recast.stages.serving.model import Answer, ServedModel, Values
+from tests.lib.contracts import contract as contract_of
 
-CONTRACT = Contract("d", (2, 3), "uint8", 255.0, (0.5, 0.25), (0.5, 0.25), ("a", "b"))
+CONTRACT = contract_of("d", (2, 3), "uint8", 255.0, (0.5, 0.25), (0.5, 0.25), ("a", "b"))
 STORED = np.random.default_rng(0).integers(0, 256, (5, 2, 3)).astype(np.uint8)
 
 
@@ -65,3 +65,24 @@ def test_more_samples_than_it_takes_at_once_are_refused() -> None:
     assert served.answer(STORED[:1].astype(np.float32), "stored").more == {"proof": "p"}
     with pytest.raises(StageError, match="5 samples were sent, and the model takes 1 at once"):
         served.answer(STORED.astype(np.float32), "stored")
+
+
+TOKENS = contract_of("d", (3,), "int64", 1.0, (0.0,), (1.0,), ("a", "b"), dtype="int32")
+
+
+@pytest.mark.parametrize("values", ["stored", "normalised"])
+@pytest.mark.parametrize(("takes", "dtype"), [("stored", "int64"), ("normalised", "int32")])
+def test_whole_numbers_reach_the_model_as_they_were_sent(takes: Values, dtype: str, values: Values) -> None:
+    seen: list[np.ndarray] = []
+    served = ServedModel(TOKENS, takes, lambda x: seen.append(x) or np.zeros((len(x), 2), np.float32))
+    for sent in (np.array([[1, 2, 2**24 + 1]]), np.array([[1, 2, 3]], np.float32)):
+        served.answer(sent, values)
+        assert seen[-1].dtype == dtype and seen[-1].tolist() == sent.tolist()
+
+
+@pytest.mark.parametrize("value", [0.5, 2**31])
+def test_what_is_no_whole_number_of_the_model_s_type_is_refused(value: float) -> None:
+    served = ServedModel(TOKENS, "normalised", lambda x: np.zeros((len(x), 2), np.float32))
+    with pytest.raises(StageError, match=f"holds {value}, which is no int32") as caught:
+        served.answer(np.array([[1, 2, value]]), "normalised")
+    assert caught.value.remedy == "send whole numbers from -2147483648 to 2147483647"

@@ -6,134 +6,16 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from onnx import numpy_helper
 
-ROOT = Path(__file__).resolve().parents[3]
-
-# its first number says what it does: 1 waits, 2 dies, 3 raises, 4 gives NaN, 5 gives a proof alone,
-# 6 says that it is at work and waits long, else it sums
-MODEL = """
-import os, time
-import numpy as np
-from stages.base import progress
-from stages.dataset import Contract
-from stages.serving.model import Answer, ServedModel
-
-def load(emitted, means):
-    print("noise of a tool")
-    progress("at work")
-    if emitted.name == "broken" or (emitted.parent / "unreadable").exists():
-        raise RuntimeError("no such weights")
-
-    def predict(x):
-        kind = x.flat[0]
-        if kind == 1:
-            time.sleep(3)
-        if kind == 6:
-            (emitted.parent / "at work").touch()
-            time.sleep(60)
-        if kind == 2:
-            os._exit(7)
-        if kind == 3:
-            raise RuntimeError("secret path")
-        if kind == 4:
-            return np.full((len(x), 2), np.nan, np.float32)
-        if kind == 5:
-            return Answer(None, {"proof": {"of": len(x)}})
-        return np.stack([x.sum((1, 2)), -x.sum((1, 2))], 1)
-
-    return ServedModel(Contract("d", (2, 3), "float32", 1.0, (0.0,), (1.0,), ("a", "b")), "normalised", predict)
-"""
-
-
-class Service:
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
-        self.process, self.port = process, port
-
-    def send(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> tuple[int, Any, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request(method, path, body, {"Content-Type": kind})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        return answer.status, json.loads(text) if text.startswith(("{", "[")) else text, answer.headers
-
-    def predict(self, samples: Any, **more: Any) -> tuple[int, Any]:
-        return self.send("POST", "/predict", json.dumps({"input": samples, **more}).encode())[:2]
-
-
-def start(tmp_path: Path, emitted: str = "emit", **options: Any) -> subprocess.Popen[str]:
-    (tmp_path / "a_model.py").write_text(MODEL)
-    job = {
-        "root": str(tmp_path),
-        "module": "stages.serving.serve",
-        "options": {
-            **{
-                "host": "127.0.0.1",
-                "port": 0,
-                "workers": 1,
-                "queue": 8,
-                "timeout": 20.0,
-                "max_body": 1,
-                "threads": 1,
-                "memory": None,
-            },
-            **options,
-        },
-        "artifacts": {
-            **{"recipe": "r", "target": "t", "params": {}, "local": str(tmp_path)},
-            "directories": {"emit": str(tmp_path / emitted)},
-            "predictor": {"python": sys.executable, "module": "a_model"},
-        },
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.verb_process", json.dumps(job)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a test run in the background ignores SIGINT, and would hand that on
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-def kill_worker(service: Service) -> None:
-    """Kill -9 the process of the model, which the service started."""
-    (worker,) = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
-    os.kill(int(worker), signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{worker}").exists())
-
-
-def wait_until(come: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not come():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-@contextmanager
-def serving(tmp_path: Path, **options: Any) -> Iterator[Service]:
-    process = start(tmp_path, **options)
-    try:
-        assert process.stdout
-        line = process.stdout.readline()
-        assert line.startswith("r/t answers on http://127.0.0.1:"), (line, process.stderr and process.stderr.read())
-        yield Service(process, int(line.split()[3].rpartition(":")[2]))
-    finally:
-        process.kill()
-        process.communicate()
+from tests.lib.service import Service, kill_worker, serving, start, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +25,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 SAMPLE = [[0, 1, 2], [3, 4, 5.5]]
+NAMED = [{"class": "a", "probability": 1.0}, {"class": "b", "probability": 0.0}]
+ANSWER = {"output": [15.5, -15.5], "classes": NAMED}
 
 
 def test_one_sample_and_several(service: Service) -> None:
-    assert service.predict(SAMPLE) == (200, {"output": [15.5, -15.5]})
-    assert service.predict([SAMPLE, SAMPLE], values="stored") == (200, {"output": [[15.5, -15.5]] * 2})
+    assert service.predict(SAMPLE) == (200, ANSWER)
+    several = {"output": [[15.5, -15.5]] * 2, "classes": [NAMED] * 2}
+    assert service.predict([SAMPLE, SAMPLE], values="stored") == (200, several)
 
 
 def test_what_a_model_adds_to_its_scores_is_answered_too(service: Service) -> None:
@@ -156,8 +41,9 @@ def test_what_a_model_adds_to_its_scores_is_answered_too(service: Service) -> No
 
 def test_a_tensor_proto_within_json_and_alone(service: Service) -> None:
     tensor = base64.b64encode(numpy_helper.from_array(np.float32([SAMPLE])).SerializeToString())
-    assert service.predict(tensor.decode()) == (200, {"output": [[15.5, -15.5]]})
-    assert service.send("POST", "/predict", tensor, "text/plain")[:2] == (200, {"output": [[15.5, -15.5]]})
+    expected = {"output": [[15.5, -15.5]], "classes": [NAMED]}
+    assert service.predict(tensor.decode()) == (200, expected)
+    assert service.send("POST", "/predict", tensor, "text/plain")[:2] == (200, expected)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +90,8 @@ def test_its_documentation_needs_no_other_network(service: Service) -> None:
     assert code == 200 and "swagger" in page.lower() and "http://" not in page and "https://" not in page
     _, described, _ = service.send("GET", "/openapi.json")
     operation = described["paths"]["/predict"]["post"]
-    assert {"application/json", "text/plain"} == set(operation["requestBody"]["content"])
-    assert {"200", "400", "413", "422", "500", "503", "504"} == set(operation["responses"])
+    assert {"application/json", "text/plain", "image/png", "image/jpeg"} == set(operation["requestBody"]["content"])
+    assert {"200", "400", "404", "408", "413", "415", "421", "422", "500", "503", "504"} == set(operation["responses"])
 
 
 @pytest.mark.parametrize(
@@ -243,7 +129,7 @@ def test_a_process_killed_again_and_again_comes_back(tmp_path: Path) -> None:
         for _ in range(5):
             kill_worker(service)
             wait_until(lambda: service.send("GET", "/health")[0] == 200)
-        assert service.predict(SAMPLE) == (200, {"output": [15.5, -15.5]})
+        assert service.predict(SAMPLE) == (200, ANSWER)
 
 
 def test_who_asks_while_none_is_there_waits_for_the_next(tmp_path: Path) -> None:

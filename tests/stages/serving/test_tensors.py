@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from stages.base import StageError
-from stages.serving.tensors import from_base64, from_lists
+from recast.stages.base import StageError
+from recast.stages.serving.tensors import from_base64, from_lists
 
 
 def encoded(tensor: onnx.TensorProto) -> str:
@@ -19,6 +19,12 @@ def encoded(tensor: onnx.TensorProto) -> str:
 def test_lists_become_float32() -> None:
     array = from_lists([[1, 2.5], [3, 4]])
     assert array.dtype == np.float32 and array.tolist() == [[1, 2.5], [3, 4]]
+
+
+def test_whole_numbers_stay_exact() -> None:
+    array = from_lists([[2**24 + 1, -1]])
+    assert array.dtype == np.int64 and array.tolist() == [[2**24 + 1, -1]]
+    assert from_lists([2**63]).dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -39,10 +45,11 @@ def test_other_lists_are_refused(values: list[object], message: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int64, np.float16])
-def test_a_tensor_of_any_number_type_becomes_float32(dtype: type[np.generic]) -> None:
+def test_a_tensor_of_any_number_type_is_read(dtype: type[np.generic]) -> None:
     values = np.arange(6).reshape(2, 3).astype(dtype)
     array = from_base64(encoded(numpy_helper.from_array(values)))
-    assert array.dtype == np.float32 and array.tolist() == values.tolist()
+    assert array.dtype == (np.float32 if np.dtype(dtype).kind == "f" else np.int64)
+    assert array.tolist() == values.tolist()
 
 
 def test_numbers_in_fields_of_their_own_are_read() -> None:

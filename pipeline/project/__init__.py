@@ -1,0 +1,1 @@
+"""The repository as a project of recipes: begun by `recast init`, added to by `recast new`, shown and looked over."""

@@ -1,0 +1,1 @@
+"""What is known of recipes' results, for people: shown again, compared, and written as a page."""

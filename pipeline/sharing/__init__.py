@@ -1,0 +1,1 @@
+"""What a team needs to share a cache: checks of the setup, and questions to the remote."""

@@ -1,0 +1,1 @@
+"""Compilers that more than one target uses."""

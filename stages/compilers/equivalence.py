@@ -1,0 +1,119 @@
+"""Compare what was compiled with onnxruntime before it may be called emitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recast.stages.base import StageError
+from recast.stages.common import samples
+from recast.stages.common.onnx_models import onnx_files
+from recast.stages.common.samples import Taken
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Checker:
+    """What compiled code must compute: onnxruntime's outputs for samples and for random input."""
+
+    model: onnx_files.Model
+    """with a fixed batch"""
+    x: Any
+    """(N, *shape), or Samples of several inputs"""
+    expected: Any
+    """(N, ...), or Samples of several outputs"""
+    limit: float
+    """largest error of a score, relative to the largest score of its output"""
+
+    def error(self, predict: Callable[[Any], Any], file: str, first_layer: Callable[[], str]) -> float:
+        """The largest error of `predict`, which is what `file` computes for x, relative to the largest score.
+
+        Of several outputs it is the worst one's. Raises StageError above the limit, or if a score is NaN; it says what
+        `first_layer` found.
+        """
+        names = [port.name for port in onnx_files.outputs_of(self.model)]
+        actual, expected = samples.named(predict(self.x), names), samples.named(self.expected, names)
+        return max(self._error(name, actual[name], expected[name], file, first_layer) for name in names)
+
+    def _error(
+        self, made: str, actual: NDArray[Any], expected: NDArray[Any], file: str, first_layer: Callable[[], str]
+    ) -> float:
+        import numpy as np
+
+        if actual.shape != expected.shape:
+            raise StageError(
+                f"{file} is wrong: its output {made} has shape {actual.shape}, and onnxruntime's {expected.shape}"
+                + first_layer(),
+                "report it with the model",
+            )
+        # in float64: small integers would wrap
+        expected = expected.astype(np.float64)
+        off = np.abs(actual.astype(np.float64) - expected)
+        error = float(off.max()) / (float(np.abs(expected).max()) or 1.0)
+        if not error <= self.limit:  # NaN is not below the limit either
+            worst = int(np.nan_to_num(off, nan=np.inf).reshape(len(off), -1).max(axis=1).argmax())
+            raise StageError(
+                f"{file} is wrong: its output {made} differs from onnxruntime's by {error:.3g} of the largest score, "
+                f"above emit.max_error {self.limit:g} (worst at check sample {worst}){first_layer()}",
+                "report it with the model; raise emit.max_error only for an error of rounding",
+            )
+        return error
+
+
+def checker(model: onnx_files.Model, taken: Taken, count: int, random: int, limit: float, threads: int) -> Checker:
+    """Of the first `count` of normalised samples (N, *shape), and of `random` inputs like them; see `like`.
+
+    Raises StageError where onnxruntime fails on them, or gives NaN or infinity.
+    """
+    session = onnx_files.Session(model, threads, "the model")
+    x, expected = [taken[:count]], [session.run(taken[:count])]
+    if not _finite(expected[0]):
+        raise StageError("the model gives NaN or infinity on the calibration samples", "check the model's weights")
+    if random:
+        x.append(samples.each(taken, lambda array: like(array, random)))
+        unlike = "set emit.check_random to 0 if no such input can occur"
+        try:
+            expected.append(session.run(x[1]))
+        except StageError as error:
+            raise StageError(
+                f"on random inputs within what the calibration samples hold: {error.message}", unlike
+            ) from error
+        if not _finite(expected[1]):
+            raise StageError(
+                "the model gives NaN or infinity on random inputs, though each of their values lies between those that "
+                "the calibration samples have at the same place",
+                unlike,
+                "check the model's weights",
+            )
+    return Checker(model, samples.joined(x), samples.joined(expected), limit)
+
+
+def _finite(outputs: Taken) -> bool:
+    import numpy as np
+
+    return all(np.isfinite(one).all() for one in samples.parts(outputs).values())
+
+
+def like(given: NDArray[Any], count: int) -> NDArray[Any]:
+    """Random inputs (count, *shape) of the samples' type, within what these hold at each place.
+
+    Whole numbers, even as floats, may be indices, as tokens of a vocabulary are: each is one that some sample holds at
+    the same place. Other floats lie between the least and the greatest there, since a model may take a logarithm.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(SEED)
+    shape = (count, *given.shape[1:])
+    if given.dtype.kind == "f" and (given != np.round(given)).any():
+        drawn = random.uniform(given.min(0), given.max(0), shape)
+        # rounded to the type of the samples it may lie a little outside
+        within: NDArray[Any] = np.clip(drawn.astype(given.dtype), given.min(0), given.max(0))
+        return within
+    chosen = random.integers(0, len(given), shape)
+    taken: NDArray[Any] = np.take_along_axis(given, chosen, axis=0)
+    return taken

@@ -1,0 +1,1 @@
+"""Which kernel computes a node, and the C that calls it."""

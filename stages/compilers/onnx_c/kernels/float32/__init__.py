@@ -1,0 +1,1 @@
+"""Kernels in float32 for common layers, with packed weights."""

@@ -1,0 +1,1 @@
+"""Kernels in int8 for common layers, with packed weights."""

@@ -1,0 +1,1 @@
+"""Where a model's tensors and weights lie while it runs."""

@@ -1,0 +1,141 @@
+"""Find the range of every activation on the calibration samples, and make the integer model from them, once.
+
+Deterministic: ranges are found with a fixed number of threads, and what quantizeml adds is put in one order.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from recast.stages.base import Inputs, Metrics, Params, Stage, StageError, progress
+from recast.stages.common.onnx_models import onnx_files, onnx_session
+from recast.stages.common.vendor_errors import foreign
+from recast.stages.targets.akida import layout as layouts
+from recast.stages.targets.akida import quantizeml_steps
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recast.stages.common.dataset import Contract
+
+
+class CalibrateParams(Params):
+    """On which samples ranges are found."""
+
+    samples: int = Field(default=128, gt=0, description="calibration samples, from the first")
+    batch_size: int = Field(default=64, gt=0, description="samples run at once")
+
+
+def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
+    """quantize/model.onnx, scheme.json and the calibration split -> model.onnx, the integer model.
+
+    It takes uint8 (N, *shape) as stored, or normalised float32, as the scheme says. Raises StageError for too
+    few samples, NaN or infinity in samples or activations, and nodes that cannot be quantized.
+    """
+    from recast.stages.common import dataset
+
+    stated = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))
+    contract = dataset.read_contract(inputs["data"])
+    lowered = onnx_files.read_model(inputs["quantize"] / "model.onnx")
+    samples = dataset.first(dataset.read(inputs["data"], "calibration")[0], params.samples, "calibrate.samples")
+    scheme = Scheme(stated["input"], stated["input_type"], stated["per_tensor_activations"])
+    if scheme.input == "stored":
+        samples = dataset.read_stored(inputs["data"], "calibration")[0][: params.samples]
+    samples = layouts.apply(samples, layouts.read(stated["layout"]).start)
+    made, ranges = integer_model(lowered, samples, contract, scheme, params.batch_size, params.resources.cpu)
+    onnx_files.check(made, "the integer model")
+    onnx_files.write_model(made, out / "model.onnx")
+    return {"samples": params.samples, "ranges": len(ranges), "layers": len(made.graph.node)}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a lowered model becomes integers, as `quantize` fixed it."""
+
+    input: quantizeml_steps.Values
+    input_type: quantizeml_steps.IntegerType
+    per_tensor_activations: bool
+
+
+def integer_model(
+    lowered: onnx_files.Model,
+    samples: NDArray[Any],
+    contract: Contract,
+    scheme: Scheme,
+    batch_size: int,
+    threads: int,
+) -> tuple[onnx_files.Model, quantizeml_steps.Ranges]:
+    """The integer model, and the ranges on samples (N, *shape), stored or normalised as the scheme says, it rests on.
+
+    Raises StageError as `activation_ranges` and `integer.make_integer`.
+    """
+    import numpy as np
+
+    found = activation_ranges(lowered, samples.astype(np.float32), scheme.per_tensor_activations, batch_size, threads)
+    if scheme.input == "stored":
+        # every stored value is an integer from 0 to 255 already: the whole range, so that nothing is lost
+        found[onnx_files.only_input(lowered, "the lowered model").name] = _every_byte(contract)
+    made = quantizeml_steps.make_integer(lowered, found, scheme.input_type, scheme.per_tensor_activations)
+    if scheme.input == "stored":
+        quantizeml_steps.take_stored(made)
+    return made, found
+
+
+def activation_ranges(
+    lowered: onnx_files.Model, samples: NDArray[np.float32], per_tensor: bool, batch_size: int, threads: int
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Lowest and highest value of each float tensor over samples (N, *shape).
+
+    Per channel, (channels,), for tensors with axes beyond batch and channel; otherwise (1,). As quantizeml's own
+    min-max calibration, with a fixed number of threads. StageError for NaN or infinity.
+    """
+    import numpy as np
+    import onnx
+    from onnxruntime_extensions import get_library_path
+
+    name = onnx_files.only_input(lowered, "the lowered model").name
+    watched = type(lowered)()
+    watched.CopyFrom(lowered)
+    del watched.graph.output[:]
+    tensors = [output for node in lowered.graph.node for output in node.output if output]
+    watched.graph.output.extend(onnx.ValueInfoProto(name=tensor) for tensor in tensors)
+    with foreign("onnxruntime cannot load the lowered model", "report it with the model"):
+        session = onnx_session.start(watched.SerializeToString(), threads, "as_written", [get_library_path()])
+
+    ranges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    done = 0
+    for batch, count in onnx_files.split(samples, batch_size):
+        with foreign("onnxruntime cannot run the lowered model on several samples", "give it a batch of any size"):
+            made = session.run(tensors, {name: batch})
+        for tensor, values in zip([name, *tensors], [batch, *made], strict=True):
+            if values.ndim < 2 or values.dtype != np.float32:
+                continue
+            per_channel = values.ndim > 2 and not per_tensor
+            flat = values.swapaxes(0, 1).reshape(values.shape[1] if per_channel else 1, -1)
+            low, high = flat.min(axis=1), flat.max(axis=1)
+            if not (np.isfinite(low).all() and np.isfinite(high).all()):
+                raise StageError(
+                    f"activation {tensor!r} holds NaN or infinity on the calibration samples",
+                    "check the model's weights, and that the data is normalised as in training",
+                )
+            known = ranges.get(tensor, (low, high))
+            ranges[tensor] = (np.minimum(known[0], low), np.maximum(known[1], high))
+        done += count
+        progress("calibrate", done, len(samples))
+    return ranges
+
+
+def _every_byte(contract: Contract) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The range of each channel of samples stored as uint8, float32 (channels,): all of it, so that nothing is lost."""
+    import numpy as np
+
+    return np.zeros(contract.shape[0], np.float32), np.full(contract.shape[0], 255, np.float32)
+
+
+STAGE = Stage(params=CalibrateParams, inputs=("quantize", "data"), run=run)

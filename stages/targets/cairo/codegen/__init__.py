@@ -1,0 +1,1 @@
+"""The Cairo of a whole model: circuit, crates, workspace, input."""

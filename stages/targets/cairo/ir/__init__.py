@@ -1,0 +1,1 @@
+"""The model in fixed point: formats, intervals, slots, programs."""

@@ -1,0 +1,1 @@
+"""The circuit of a model: its network, settings, and what it costs."""

@@ -1,0 +1,1 @@
+"""The verifier as a contract, compiled and run on an EVM."""

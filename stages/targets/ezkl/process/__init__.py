@@ -1,0 +1,1 @@
+"""Calls of the ezkl package, each in a process of its own."""

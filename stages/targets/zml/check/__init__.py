@@ -1,0 +1,1 @@
+"""Whether zig accepts the emitted code: toolchain, ZML's types, planted errors."""

@@ -1,0 +1,1 @@
+"""From a PyTorch model to Zig that calls ZML."""

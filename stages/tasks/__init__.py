@@ -1,0 +1,1 @@
+"""Recast's own tasks, one module each."""

@@ -1,0 +1,1 @@
+"""The stages all targets share: data, train, export or import, simplify."""

@@ -1,0 +1,1 @@
+"""What `train` is made of: optimizers and schedules by name, weights to begin with."""

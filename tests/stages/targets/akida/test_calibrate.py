@@ -1,0 +1,80 @@
+# environment: akida
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recast.stages.base import StageError
+from recast.stages.common.onnx_models import onnx_files
+from recast.stages.targets.akida import calibrate, quantize
+from recast.stages.trunk.rewrites import simplify_process
+from tests.lib.onnx_models import CONTRACT, Workplace, cnn, contents, images, write_data
+
+
+def workplace(root: Path, **params: Any) -> Workplace:
+    write_data(root / "data")
+    (root / "simplify").mkdir()
+    exported = cnn()
+    simplify_process.drop_idle_allowzero(exported)
+    onnx_files.write_model(exported, root / "simplify" / "model.onnx")
+    work = Workplace(root)
+    work.run(quantize.STAGE, "quantize", **params)
+    return work
+
+
+def test_makes_an_integer_model_that_takes_stored_samples(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path).run(calibrate.STAGE, "calibrate", samples=64)
+    assert metrics["layers"] == 3
+    made = onnx_files.read_model(tmp_path / "calibrate" / "model.onnx")
+    assert made.graph.input[0].type.tensor_type.elem_type == 2  # onnx.TensorProto.UINT8
+    assert [node.op_type[:12] for node in made.graph.node] == ["QuantizedInp", "QuantizedDen", "Dequantizer"]
+    x, y = images(64, seed=0)
+    assert (onnx_files.Session(made, threads=1).run(x).argmax(axis=1) == y).mean() > 0.95
+
+
+def test_ranges_are_per_channel_and_those_of_the_samples() -> None:
+    x = CONTRACT.normalise(images(16, seed=1)[0])
+    ranges = calibrate.activation_ranges(cnn(), x, per_tensor=False, batch_size=5, threads=1)
+    assert ranges["image"][0] == pytest.approx([x.min()])
+    assert ranges["features"][0].shape == (2,)
+    # the second filter copies the pixel under its centre and adds one
+    assert ranges["features"][1][1] == pytest.approx(x.max() + 1)
+    assert ranges["scores"][0].shape == (1,)
+    assert calibrate.activation_ranges(cnn(), x, True, 5, 1)["features"][0].shape == (1,)
+
+
+def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
+    """quantizeml orders what it writes by the hash of strings, which differs from process to process."""
+    code = (
+        "import sys; from pathlib import Path; from tests.stages.targets.akida.test_calibrate import *\n"
+        "workplace(Path(sys.argv[1])).run(calibrate.STAGE, 'calibrate', samples=32)"
+    )
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / seed)], env=environment, check=True)
+    for stage in ("quantize", "calibrate"):
+        assert contents(tmp_path / "1" / stage) == contents(tmp_path / "2" / stage)
+
+
+def test_more_samples_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"calibrate\.samples is 128, but there are 64") as caught:
+        workplace(tmp_path).run(calibrate.STAGE, "calibrate")
+    assert caught.value.remedy.startswith("lower calibrate.samples to 64")
+
+
+def test_no_samples_and_nan_samples(tmp_path: Path) -> None:
+    work = workplace(tmp_path, input="normalised")
+    labels = np.zeros(4, np.int64)
+    np.savez(tmp_path / "data" / "calibration.npz", x=np.zeros((0, 1, 8, 8), np.uint8), y=labels[:0])
+    with pytest.raises(StageError, match="the calibration split is empty"):
+        work.run(calibrate.STAGE, "calibrate")
+    np.savez(tmp_path / "data" / "calibration.npz", x=np.full((4, 1, 8, 8), np.nan, np.float32), y=labels)
+    with pytest.raises(StageError, match=r"NaN or infinity \(first at sample 0\)"):
+        Workplace(tmp_path).run(calibrate.STAGE, "calibrate2", samples=4)

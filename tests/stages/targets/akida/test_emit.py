@@ -1,0 +1,140 @@
+# environment: akida
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import typing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from recast.stages.base import StageError
+from recast.stages.common.dataset import Output, read_contract
+from recast.stages.common.onnx_models import onnx_files
+from recast.stages.targets.akida import emit, integer_check, runtime
+from recast.stages.targets.akida.layout import Layout
+from tests.lib.akida.calibrated_model import workplace
+from tests.lib.akida.networks import residual
+from tests.lib.onnx_models import CONTRACT, contents, images, initializer, model
+
+
+def unpadded() -> Any:
+    """Two convolutions, the second without padding, which the hardware does not do."""
+    import onnx
+
+    node = onnx.helper.make_node
+    random = np.random.default_rng(0)
+    nodes = [
+        node("Conv", ["image", "first.weight"], ["a"], "node_first", pads=[1, 1, 1, 1]),
+        node("Relu", ["a"], ["b"], "node_relu"),
+        node("Conv", ["b", "second.weight"], ["c"], "node_second"),
+        node("Relu", ["c"], ["d"], "node_relu_2"),
+        node("Flatten", ["d"], ["e"], "node_flatten"),
+        node("Gemm", ["e", "head.weight"], ["scores"], "node_head", transB=1),
+    ]
+    shapes = {"first.weight": (4, 1, 3, 3), "second.weight": (4, 4, 3, 3), "head.weight": (4, 144)}
+    return model(nodes, [initializer(name, random.normal(size=shape)) for name, shape in shapes.items()])
+
+
+def test_emits_a_folder_that_runs_as_its_readme_says(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path).run(emit.STAGE, "emit", require_hardware=True)
+    folder = tmp_path / "emit"
+    assert set(contents(folder)) == {
+        "model.fbz",
+        "input.json",
+        "akida_input.json",
+        "mapping.json",
+        "summary.txt",
+        "README.md",
+    }
+    assert (metrics["layers"], metrics["layers_in_hardware"], metrics["input"]) == (3, 3, "stored")
+    assert read_contract(folder) == replace(CONTRACT, outputs=(Output("scores", (4,)),))
+    assert runtime.read_input(folder) == runtime.AkidaInput((8, 8, 1), "NHWC", "uint8", "stored")
+    assert "conv (InputConv2D)" in (folder / "summary.txt").read_text()
+    readme = (folder / "README.md").read_text()
+    assert "| conv | InputConv2D | hardware |" in readme
+    (snippet,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True, check=True)
+    assert re.search(r"\['(nw|ne|sw|se)'\]\n$", done.stdout)
+
+
+def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    work = workplace(tmp_path)
+    work.run(emit.STAGE, "emit")
+    work.run(emit.STAGE, "again")
+    assert contents(tmp_path / "emit") == contents(tmp_path / "again")
+
+
+def test_a_layer_left_to_software_is_named_with_the_reason(tmp_path: Path) -> None:
+    work = workplace(tmp_path, unpadded())
+    work.run(emit.STAGE, "emit")
+    layers = {one["layer"]: one for one in json.loads((tmp_path / "emit" / "mapping.json").read_text())["layers"]}
+    assert layers["second"]["runs_in"] == "software"
+    reason = "it is not padded so that its output is as large as its input"
+    assert layers["second"]["reason"] == reason
+    assert layers["head"]["runs_in"] == "hardware"
+    with pytest.raises(StageError) as caught:
+        work.run(emit.STAGE, "again", device="TwoNodesIPv2", require_hardware=True)
+    assert caught.value.message == f"1 layer cannot run on TwoNodesIPv2: layer 'second' (Conv2D): {reason}"
+    assert caught.value.remedies == (
+        "in the model, for layer 'second': pad it to keep the size of its input",
+        "set emit.require_hardware to false",
+    )
+
+
+def test_the_devices_offered_are_akidas_own() -> None:
+    import akida
+
+    own = [name for name in dir(akida.virtual_devices) if name.endswith("NodesIPv2")]
+    assert own
+    assert sorted(typing.get_args(emit.EmitParams.model_fields["device"].annotation)) == sorted(own)
+    with pytest.raises(ValidationError, match="SixNodesIPv2"):
+        emit.EmitParams(device="SixNodes")
+
+
+def test_normalised_input_is_read_from_the_model(tmp_path: Path) -> None:
+    workplace(tmp_path, input="normalised").run(emit.STAGE, "emit")
+    assert runtime.read_input(tmp_path / "emit") == runtime.AkidaInput((1, 8, 8), "NCHW", "float32", "normalised")
+    x, y = images(32, seed=3)
+    assert (runtime.predictor(tmp_path / "emit")(x).argmax(axis=1) == y).mean() > 0.95
+
+
+def test_the_readme_shows_what_the_choice_of_the_input_gained(tmp_path: Path) -> None:
+    work = workplace(tmp_path, residual(0))
+    metrics = work.run(emit.STAGE, "emit", require_hardware=True)
+    assert metrics["layers_in_hardware"] == metrics["layers"]
+    readme = (tmp_path / "emit" / "README.md").read_text()
+    rows = [line.split(" | ") for line in readme.splitlines() if "(uint8" in line]
+    assert [row[0] for row in rows] == ["| stored (uint8)", "| normalised (uint8), as chosen"]
+    assert rows[1][2:] == ["0", "0", "0", "0 |"] != rows[0][2:]
+
+
+@pytest.mark.parametrize("input_type", ["uint8", "int8"])
+def test_a_first_convolution_computes_the_same_from_either_type(tmp_path: Path, input_type: str) -> None:
+    work = workplace(tmp_path, residual(0), input="normalised", input_type=input_type)
+    metrics = work.run(emit.STAGE, "emit", require_hardware=True)
+    assert metrics["input"] == "normalised"
+    stored = images(32, 5)[0]
+    simplified = onnx_files.Session(tmp_path / "simplify" / "model.onnx", 1, "the float model")
+    expected = simplified.run(CONTRACT.normalise(stored))
+    actual = runtime.predictor(tmp_path / "emit")(stored)
+    assert np.linalg.norm(actual - expected) < 0.1 * np.linalg.norm(expected)
+
+
+def test_a_model_that_akida_computes_otherwise_is_refused(tmp_path: Path) -> None:
+    """The integers of another model stand for a fault of the conversion."""
+    work = workplace(tmp_path)
+    work.run(emit.STAGE, "emit")
+    integers = onnx_files.read_model(tmp_path / "calibrate" / "model.onnx")
+    kept = integer_check.require(integers, tmp_path / "emit", tmp_path / "data", "stored", Layout(CONTRACT.shape), 1)
+    assert kept > 60
+    other = workplace(tmp_path / "other", residual(0))
+    other.run(emit.STAGE, "emit")
+    with pytest.raises(StageError, match="akida computes something else than the integer model it was converted from"):
+        integer_check.require(integers, tmp_path / "other/emit", tmp_path / "data", "stored", Layout(CONTRACT.shape), 1)
