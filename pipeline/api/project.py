@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recast.pipeline.api.model import Model
 from recast.pipeline.core.address import recipe_of
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import RecastError, told
 from recast.pipeline.core.layout import METRICS, find_root
 from recast.pipeline.execution.events import Event, State
 from recast.pipeline.execution.interrupts import Interrupts
@@ -150,7 +150,7 @@ class Project:
                 return {key: arrays[key] for key in arrays.files}
         # damage shows in whatever zipfile and numpy stumble over
         except Exception as error:
-            raise RecastError(f"cannot read {name}.npz of {stage}: {error}", f"run {stage} again") from error
+            raise RecastError(f"cannot read {name}.npz of {stage}: {told(error)}", f"run {stage} again") from error
 
     def model(self, what: str | Path, *, threads: int = 1) -> Model:
         """The emitted model of RECIPE/TARGET, or of a release at that path, to be called with samples.

@@ -82,3 +82,21 @@ class RecipeError(RecastError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def told(error: BaseException) -> str:
+    """What an error of another package says, and then its causes; one that says nothing by what it is."""
+    said: list[str] = []
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt):
+        if (text := str(found)) and text not in said:
+            said.append(text)
+        found = found.__cause__
+    return ": ".join(said) or _of_what(error)
+
+
+def _of_what(error: BaseException) -> str:
+    name = type(error).__name__
+    if isinstance(error, TimeoutError):
+        return f"no answer came ({name})"
+    return f"the connection broke ({name})" if isinstance(error, ConnectionError) else name

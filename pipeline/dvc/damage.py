@@ -10,6 +10,7 @@ from dvc.config import NoRemoteError
 from dvc_data.hashfile.state import StateNoop
 from dvc_data.hashfile.transfer import transfer
 
+from recast.pipeline.core.errors import told
 from recast.pipeline.dvc.checked_cache import Checks
 from recast.pipeline.dvc.checked_cache import Damage as Damaged
 
@@ -71,7 +72,7 @@ class Damage:
                 for objects in stage.get_used_objs().values():
                     self._repo.cloud.pull(objects)
             except Exception as error:  # every file system has errors of its own
-                self._say(f"the remote cannot be asked: {error}")
+                self._say(f"the remote cannot be asked: {told(error)}")
             for out in stage.outs:
                 list(self.of(out))
             self.tell(stage, self._checks.take(), "the remote")

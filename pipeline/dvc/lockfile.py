@@ -78,10 +78,14 @@ def write_lock(path: Path, document: Mapping[str, Any]) -> None:
     """Replace the file at once, so that a reader and a kill see the old one or the new one."""
     path = path.resolve()
     fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(render_lock(document), encoding="utf-8")
-    if path.exists():
-        shutil.copymode(path, fresh)
-    fresh.replace(path)
+    try:
+        fresh.write_text(render_lock(document), encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, fresh)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def render_lock(document: Mapping[str, Any]) -> str:

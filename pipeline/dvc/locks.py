@@ -120,8 +120,10 @@ class Locks:
     def release(self) -> None:
         """Give the claim back; call it while `held`."""
         if self._claim:
-            self._claim.close()
-            self._claim = None
+            claim, self._claim = self._claim, None
+            # where nothing can be written any more it stays noted, until another command sees that its process is gone
+            with contextlib.suppress(OSError):
+                claim.close()
 
     @property
     def plain_folder(self) -> str:

@@ -24,7 +24,7 @@ from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
 from dvc.stage.serialize import to_lockfile
 from dvc_objects.errors import ObjectFormatError
 
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import RecastError, told
 from recast.pipeline.core.layout import GUARD
 from recast.pipeline.dvc.checked_cache import Checks
 from recast.pipeline.dvc.damage import Damage, has_remote
@@ -243,15 +243,19 @@ class Repository:
     def _write_locks_now_and_then(self) -> None:
         # a crash before the next writing loses nothing: the run-cache has the results
         if time.monotonic() - self._last_written > max(_LOCK_GAP_SECONDS, self._write_seconds / _LOCK_SHARE):
-            self.write_locks()
+            with contextlib.suppress(RecastError):  # the end of the run writes them again, or says why not
+                self.write_locks()
 
     def write_locks(self) -> None:
-        """Write the entries of every finished step to its dvc.lock, sorted by name."""
+        """Write the entries of every finished step to its dvc.lock, sorted by name.
+
+        Raises RecastError, with those kept that are written already, if there is no room, or no right to.
+        """
         started = time.monotonic()
         by_file: dict[Path, dict[str, Any]] = {}
         for stage in self._pending.values():
             by_file.setdefault(Path(stage.path).with_suffix(".lock"), {}).update(to_lockfile(stage))
-        with self._repo.scm_context(quiet=True):
+        with readable_errors(), self._repo.scm_context(quiet=True):
             for path, entries in by_file.items():
                 document = read_lock(path)
                 known = document["stages"]
@@ -377,8 +381,9 @@ class Repository:
         except RecastError:
             raise
         except Exception as error:  # every file system has errors of its own
-            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise RecastError(f"the remote: {said}", "'recast share' looks at the remote") from error
+            raise RecastError(
+                f"the remote: {type(error).__name__}: {told(error)}", "'recast share' looks at the remote"
+            ) from error
 
     def close(self) -> None:
         """Let go of DVC's databases."""

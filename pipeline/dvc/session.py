@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import dvc.dependency.param
+import dvc.fs
 import dvc.progress
 import dvc_data.callbacks
 from dvc.exceptions import CacheLinkError, CheckoutError, DvcException
 from dvc.ignore import DvcIgnoreFilter
 from dvc.repo import Repo
 
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import RecastError, told
 from recast.pipeline.core.layout import RECIPES
 from recast.pipeline.dvc import no_room
 from recast.pipeline.dvc.lockfile import read_lock
@@ -30,16 +31,16 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (DvcException, OSError) as error:  # a dependency that is missing is only an OSError in places
-        said, cause = [str(error)], error.__cause__
-        while cause is not None and not isinstance(cause, KeyboardInterrupt):
-            if (text := str(cause)) and text not in said:
-                said.append(text)
-            cause = cause.__cause__
+        said = f"dvc: {told(error)}"
         if isinstance(error, OSError) and error.errno in no_room.FULL:
-            raise RecastError(f"dvc: {': '.join(said)}", no_room.remedy(error.errno)) from error
+            raise RecastError(said, no_room.remedy(error.errno)) from error
+        if isinstance(error, ConnectionError | TimeoutError):
+            raise RecastError(
+                said, "see that the remote can be reached ('recast share' looks), and run it again"
+            ) from error
         if hindrance := no_room.hindrance(_to_be_made(error)):
             raise RecastError(*hindrance) from error
-        raise RecastError(f"dvc: {': '.join(said)}", "'dvc status' may say more") from error
+        raise RecastError(said, "'dvc status' may say more") from error
 
 
 def _to_be_made(error: Exception) -> list[Path]:
@@ -137,6 +138,10 @@ def refuse_endless(path: Path, root: Path) -> None:
         raise RecastError(
             f"'{shown}' is {kind_of_file(mode)}, not a file or folder", "remove it, or put a plain file in its place"
         )
+
+
+# by name, as DVC adds to this table itself: nobody waits for asyncssh who has no remote of that kind
+dvc.fs.known_implementations["ssh"]["class"] = "recast.pipeline.dvc.kept_alive.SSHFileSystem"
 
 
 class PlainFilesRepo(Repo):  # type: ignore[misc]

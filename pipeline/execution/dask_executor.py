@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from recast.pipeline.core.errors import Interrupted, RecastError, StageFailed
+from recast.pipeline.core.errors import Interrupted, RecastError, StageFailed, told
 from recast.pipeline.execution import dask_worker
 from recast.pipeline.execution.checkout import describe, differs, refuse_dirty
 from recast.pipeline.execution.events import Changed, Message, Progress, Show, State
@@ -48,7 +48,7 @@ class DaskExecutor:
             )
         except (OSError, TimeoutError, ValueError) as error:
             raise RecastError(
-                f"no scheduler answers at {site.address}: {error}",
+                f"no scheduler answers at {site.address}: {told(error)}",
                 "start one with 'dask scheduler', or see the address",
             ) from error
         self._topic = f"recast-{uuid.uuid4().hex}"
@@ -178,7 +178,7 @@ class DaskExecutor:
                 pure=False,
             )
         except Exception as error:
-            submission.lose(f"nothing can be sent to it: {error}")
+            submission.lose(f"nothing can be sent to it: {told(error)}")
             return submission
         submission.sent(future)
         return submission

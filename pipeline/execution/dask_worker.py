@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import RecastError, told
 from recast.pipeline.execution.checkout import describe
 from recast.pipeline.execution.scheduler import Machine
 from recast.pipeline.execution.worker_agent import Agent
@@ -49,7 +49,7 @@ def serve(root: Path, address: str, name: str, machine: Machine, say: Callable[[
     try:
         asyncio.run(_serve(distributed, root, address, name or default_name(), machine, say))
     except (OSError, TimeoutError) as error:
-        raise RecastError(f"no scheduler answers at {address}: {error}", "see the address") from error
+        raise RecastError(f"no scheduler answers at {address}: {told(error)}", "see the address") from error
     finally:
         _agent.close()
 

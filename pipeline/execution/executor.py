@@ -132,13 +132,17 @@ class Executor:
         finally:
             if self._shared:
                 self._shared.close()
-            with self.repository.locked():
-                self.repository.write_locks()
-                self.repository.locks.release()
-            if interrupted:
-                for name in list(self.progress.left):
-                    self._end(name, State.SKIPPED)
-            self.show(Ended(time.monotonic() - started, interrupted))
+            try:
+                with self.repository.locked():
+                    try:
+                        self.repository.write_locks()
+                    finally:
+                        self.repository.locks.release()
+            finally:
+                if interrupted:
+                    for name in list(self.progress.left):
+                        self._end(name, State.SKIPPED)
+                self.show(Ended(time.monotonic() - started, interrupted))
         return Result(
             {self.progress.title(name): state for name, state in self.progress.states.items()},
             {self.progress.title(name): error for name, error in self.progress.failed.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import RecastError, told
 from recast.pipeline.dvc.repository import Repository
 from recast.pipeline.dvc.step import Step
 from recast.pipeline.execution.events import Message, Show
@@ -47,7 +47,7 @@ class SharedWork:
         except (KeyboardInterrupt, RecastError):
             raise
         except Exception as error:  # every file system has errors of its own
-            self._tell(Message(f"{title} could not be claimed, so another may run it as well: {error}"))
+            self._tell(Message(f"{title} could not be claimed, so another may run it as well: {told(error)}"))
             return True
         self._keys[step.name] = key
         if not holder:

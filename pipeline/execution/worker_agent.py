@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recast.pipeline.core.errors import EnvironmentNotBuilt, Interrupted, Logged
+from recast.pipeline.core.errors import EnvironmentNotBuilt, Interrupted, Logged, told
 from recast.pipeline.dvc import dvcfile
 from recast.pipeline.dvc.repository import Repository
 from recast.pipeline.dvc.step import Step
@@ -84,7 +84,7 @@ class Agent:
                 return {"unable": f"its disk is full: {error.message}"}
             return {"failed": error.message, "remedy": error.remedy, "tail": list(error.tail), "ran": True}
         except Exception as error:  # whatever a remote or a disk may say; another worker may have another
-            return {"unable": f"{'its disk is full: ' if self._is_full() else ''}{error}"}
+            return {"unable": f"{'its disk is full: ' if self._is_full() else ''}{told(error)}"}
         finally:
             with self._state:
                 self._running.pop(name, None)

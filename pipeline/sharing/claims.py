@@ -15,6 +15,7 @@ twice and gives one result under one key: work is lost, nothing else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import json
 import math
@@ -27,9 +28,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import RecastError, told
 
 FOLDER = "recast/claims"
 """where claims lie in a remote, below a folder for the first two digits of the key"""
@@ -38,6 +39,27 @@ LEASE_SECONDS = 60.0
 _RENEWALS = 4
 _LONGEST = 3600.0
 _POLL_SECONDS = 1.0
+
+
+_Asks = ParamSpec("_Asks")
+_Answer = TypeVar("_Answer")
+
+
+def _asked(ask: Callable[Concatenate[Any, _Asks], _Answer]) -> Callable[Concatenate[Any, _Asks], _Answer]:
+    """A question to the remote: after one that failed, by a connection of its own, for the old one may be broken."""
+
+    @functools.wraps(ask)
+    def answer(store: Any, /, *arguments: _Asks.args, **options: _Asks.kwargs) -> _Answer:
+        store.mend()
+        try:
+            return ask(store, *arguments, **options)
+        except FileNotFoundError:
+            raise
+        except Exception:
+            store.is_broken = True
+            raise
+
+    return answer
 
 
 class Store:
@@ -52,12 +74,22 @@ class Store:
                 "use a folder, SSH or S3 for --share, or --pull --push, which claim nothing",
             )
         self._protocol = protocol
+        self._opened = fs
         self._fs = fs.fs
+        self.is_broken = False
+        """whether the last call failed, and not for a file that is not there"""
         self._path = path.rstrip("/")
+
+    def mend(self) -> None:
+        """Connect anew after a call that failed. A folder has no connection, and S3's are made as they are needed."""
+        if self.is_broken and self._protocol == "ssh":
+            self._fs = type(self._opened)(**self._opened.config).fs
+        self.is_broken = False
 
     def place(self, *parts: str) -> str:
         return "/".join((self._path, *parts))
 
+    @_asked
     def create(self, path: str, data: bytes) -> bool:
         """Make the file; False if it is there."""
         if self._protocol == "s3":
@@ -86,9 +118,11 @@ class Store:
             raise
         return True
 
+    @_asked
     def write(self, path: str, data: bytes) -> None:
         self._fs.pipe_file(path, data)
 
+    @_asked
     def read(self, path: str) -> bytes | None:
         """What is in it; None if it is not there."""
         try:
@@ -96,10 +130,12 @@ class Store:
         except FileNotFoundError:
             return None
 
+    @_asked
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(path)
 
+    @_asked
     def names(self, folder: str) -> list[str]:
         try:
             found = self._fs.ls(folder, detail=False, refresh=True)
@@ -244,7 +280,7 @@ class Claims:
                 if self._is_ours(held):
                     self._store.remove(held.path)
             except Exception as error:  # every file system has errors of its own
-                self._say(f"a claim could not be given back, and ends in {self._lease:g} s: {error}")
+                self._say(f"a claim could not be given back, and ends in {self._lease:g} s: {told(error)}")
 
     def freed(self) -> set[str]:
         """Keys that were found taken and may be had now; each is told once."""
@@ -306,7 +342,7 @@ class Claims:
         except Exception as error:  # every file system has errors of its own
             if time.monotonic() - held.renewed < self._lease:
                 return  # there is time to try again
-            why = f"it cannot be renewed: {error}"
+            why = f"it cannot be renewed: {told(error)}"
         if not held.told:
             held.told = True
             self._say(f"a claim was lost, so the same may be run elsewhere as well: {why}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import RecastError, told
 from recast.pipeline.dvc.checked_cache import Checks
 from recast.pipeline.dvc.session import opened, recorded
 
@@ -97,10 +97,7 @@ def ask_remote(root: Path) -> Iterator[dict[str, Any]]:
     except ImportError as error:  # DVC has no other sign for a plugin that is not installed
         yield {"error": str(error), "plugin": f"dvc-{urlsplit(settings(root).url).scheme}"}
     except Exception as error:  # every file system has errors of its own
-        said = [str(error) or type(error).__name__]
-        while (error := error.__cause__) is not None:  # type: ignore[assignment]
-            said.append(str(error))
-        yield {"error": ": ".join(dict.fromkeys(filter(None, said)))}
+        yield {"error": told(error)}
 
 
 def _remote_exists(remote: Any) -> bool:
@@ -126,7 +123,7 @@ def _remote_is_writable(remote: Any) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         raise  # no such bucket
     except Exception as error:
-        yield {"writable": False, "refusal": str(error) or type(error).__name__}
+        yield {"writable": False, "refusal": told(error)}
 
 
 def _remote_lacks(repo: Any, remote: Any) -> Iterator[dict[str, Any]]:

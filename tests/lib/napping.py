@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.lib.copied import ROOT
 from tests.lib.drive import PATIENCE, wait_until
-from tests.lib.remotes import await_port, free_port
+from tests.lib.remotes import Remote, await_port, free_port
 
 _STAGE = '''\
 """Sleeps."""
@@ -27,25 +27,29 @@ from recast.stages.base import Inputs, Metrics, Params, Stage
 
 
 class NapParams(Params):
-    """How long, how often something is said of it, and what comes out."""
+    """How long, what comes out, and how much of it."""
 
     seconds: float = 0.0
     says: int = 0
+    kilobytes: int = 0
 
 
 def run(params: NapParams, inputs: Inputs, out: Path) -> Metrics:
     print("good night")
     time.sleep(params.seconds)
     (out / "dream.txt").write_text(f"{{params.says}}\\n")
+    if params.kilobytes:
+        (out / "snores.bin").write_bytes(bytes([params.says]) * params.kilobytes * 1000)
     return {{}}
 
 
 STAGE = Stage(params=NapParams, run=run, inputs={inputs!r})
 '''
+_LOCAL = ".dvc/config.local"
 _PYDANTIC = ("annotated-types==", "pydantic==", "pydantic-core==", "typing-extensions==", "typing-inspection==")
 
 
-def lay(place: Path, targets: Mapping[str, Mapping[str, str]], remote: str) -> Path:
+def lay(place: Path, targets: Mapping[str, Mapping[str, str]], remote: str | Remote) -> Path:
     """A committed clone of Recast with one recipe, `naps`, of which each target has these stages, one after the other.
 
     The params of a stage are written as YAML. `remote`: where its DVC remote is.
@@ -77,7 +81,10 @@ def lay(place: Path, targets: Mapping[str, Mapping[str, str]], remote: str) -> P
     (place / "envs/nap.txt").write_text("# python: 3.11\n" + "\n".join(pins) + "\n")
     (place / "params.yaml").write_text("data_root: downloads\n")
     (place / "recipes/naps.yaml").write_text("\n".join(recipe) + "\n")
-    (place / ".dvc/config").write_text(f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {remote}\n")
+    kept = remote if isinstance(remote, Remote) else Remote(remote)
+    (place / ".dvc/config").write_text("[core]\n    remote = shared\n" + _options({"url": kept.url, **kept.shared}))
+    if kept.local:
+        (place / _LOCAL).write_text(_options(kept.local))
     git(place, "init", "--quiet", "--initial-branch", "main")
     call(place, "sync")
     git(place, "add", "--all")
@@ -85,9 +92,15 @@ def lay(place: Path, targets: Mapping[str, Mapping[str, str]], remote: str) -> P
     return place
 
 
+def _options(options: Mapping[str, str]) -> str:
+    return "".join(["['remote \"shared\"']\n", *(f"    {name} = {value}\n" for name, value in options.items())])
+
+
 def clone(source: Path, place: Path) -> Path:
-    """Another checkout at the same commit."""
+    """Another checkout at the same commit, which can reach the same remote."""
     git(source, "clone", "--quiet", str(source), str(place))
+    if (source / _LOCAL).exists():
+        shutil.copy(source / _LOCAL, place / _LOCAL)
     (place / ".venv").symlink_to(Path(sys.prefix))
     (place / "device.txt").write_text("cpu\n")
     return place
@@ -119,29 +132,29 @@ def variables() -> dict[str, str]:
 
 
 @contextmanager
-def scheduler() -> Iterator[str]:
-    """A Dask scheduler in a process of its own; its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
+def scheduler(address: str = "127.0.0.1") -> Iterator[str]:
+    """A Dask scheduler in a process of its own, at this address of the machine; where workers find it."""
+    port = free_port(address)
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", address, "--port", str(port)]
     process = subprocess.Popen([*command, "--no-dashboard"], stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        await_port(port, "the scheduler does not come up")
-        yield f"tcp://127.0.0.1:{port}"
+        await_port(port, "the scheduler does not come up", address)
+        yield f"tcp://{address}:{port}"
     finally:
         process.kill()
         process.wait()
 
 
 class Worker:
-    """`recast worker` in a process of its own."""
+    """`recast worker` in a process of its own; `within` comes before the command."""
 
-    def __init__(self, place: Path, address: str, name: str, *more: str) -> None:
+    def __init__(self, place: Path, address: str, name: str, *more: str, within: Sequence[str] = ()) -> None:
         self.log = place.parent / f"{name}.log"
         self.place = place
         self._name = name
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [str(place / "recast"), "worker", address, "--name", name, "--cores", "1", *more],
+                [*within, str(place / "recast"), "worker", address, "--name", name, "--cores", "1", *more],
                 cwd=place,
                 env=variables(),
                 stdin=subprocess.DEVNULL,
@@ -163,6 +176,10 @@ class Worker:
         """To the worker alone, not to the stages that it runs."""
         self.process.send_signal(number)
 
+    def hang(self) -> None:
+        """Nothing of it goes on, and its connections stay open."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
     def end(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -170,12 +187,14 @@ class Worker:
 
 
 @contextmanager
-def workers(places: Sequence[Path], address: str, *more: str) -> Iterator[list[Worker]]:
-    """A worker in each of these checkouts, all of them there; `w0`, `w1` and so on."""
+def workers(
+    places: Sequence[Path], address: str, *more: str, within: Sequence[Sequence[str]] = ()
+) -> Iterator[list[Worker]]:
+    """A worker in each of these checkouts, all of them there; `w0`, `w1` and so on. `within` as for Worker, of each."""
     started: list[Worker] = []
     try:
         for number, place in enumerate(places):
-            started.append(Worker(place, address, f"w{number}", *more))
+            started.append(Worker(place, address, f"w{number}", *more, within=within[number] if within else ()))
         for one in started:
             one.await_ready()
         yield started

@@ -56,12 +56,12 @@ def each_kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
 
 @contextmanager
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    """A bucket in moto's server, which takes any credentials."""
+def s3(monkeypatch: pytest.MonkeyPatch, address: str = "127.0.0.1") -> Iterator[Remote]:
+    """A bucket in moto's server at this address of the machine, which takes any credentials."""
     from moto.server import ThreadedMotoServer
 
-    without_credentials(monkeypatch)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    without_credentials(monkeypatch, address)
+    server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
@@ -75,20 +75,23 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
         server.stop()
 
 
-def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep this machine's own AWS configuration and proxies out of a test."""
+def without_credentials(monkeypatch: pytest.MonkeyPatch, address: str = "127.0.0.1") -> None:
+    """Keep this machine's own AWS configuration, and proxies to that address, out of a test."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, f"{os.devnull}/absent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
+        monkeypatch.setenv(name, address)
 
 
 @contextmanager
-def ssh(place: Path, *, read_only: bool = False) -> Iterator[Remote]:
-    """A folder behind an sshd with its own key, port and configuration; skips (fails in CI) where there is no sshd."""
+def ssh(place: Path, *, read_only: bool = False, address: str = "127.0.0.1") -> Iterator[Remote]:
+    """A folder behind an sshd with its own key, port and configuration, at this address of the machine.
+
+    Skips (fails in CI) where there is no sshd.
+    """
     sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if not sshd:
         reason = "no sshd on this machine: install Debian's openssh-server"
@@ -100,9 +103,9 @@ def ssh(place: Path, *, read_only: bool = False) -> Iterator[Remote]:
     place.mkdir()
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / key)], check=True)
-    port = free_port()
+    port = free_port(address)
     options = {
-        "ListenAddress": f"127.0.0.1:{port}",
+        "ListenAddress": f"{address}:{port}",
         "HostKey": place / "host",
         "AuthorizedKeysFile": place / "user.pub",
         "PidFile": "none",
@@ -115,27 +118,27 @@ def ssh(place: Path, *, read_only: bool = False) -> Iterator[Remote]:
     with (place / "log").open("w") as log:
         server = subprocess.Popen([sshd, "-D", "-e", "-f", str(place / "config")], stderr=log)
     try:
-        await_port(port, lambda: f"{server.poll()} {(place / 'log').read_text()}")
+        await_port(port, lambda: f"{server.poll()} {(place / 'log').read_text()}", address)
         folder = place / "remote"
         folder.mkdir()
         shared = {"port": str(port)}
-        yield Remote(f"ssh://127.0.0.1{folder}", shared, {"user": getpass.getuser(), "keyfile": str(place / "user")})
+        yield Remote(f"ssh://{address}{folder}", shared, {"user": getpass.getuser(), "keyfile": str(place / "user")})
     finally:
         server.terminate()
         server.wait(timeout=30)
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind((address, 0))
         return int(taken.getsockname()[1])
 
 
-def await_port(port: int, why_not: object) -> None:
+def await_port(port: int, why_not: object, address: str = "127.0.0.1") -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            socket.create_connection((address, port), timeout=5).close()
             return
         except OSError:
             assert time.monotonic() < deadline, why_not() if callable(why_not) else why_not

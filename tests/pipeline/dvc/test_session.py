@@ -35,3 +35,13 @@ def test_what_would_be_waited_for_in_a_folder_is_refused(tmp_path: Path, make: A
     assert caught.value.remedy
     # nothing of the repository as such is read
     assert list(walk(LocalFileSystem(), str(tmp_path)))
+
+
+@pytest.mark.parametrize("lost", [TimeoutError(), ConnectionResetError(), ConnectionResetError("reset by peer")])
+def test_a_connection_that_broke_is_said_so_even_by_an_error_without_words(lost: OSError) -> None:
+    with pytest.raises(RecastError) as caught, session.readable_errors():
+        raise lost
+    assert str(lost) in caught.value.message and type(lost).__name__ in (
+        caught.value.message if not str(lost) else type(lost).__name__
+    )
+    assert "can be reached" in caught.value.remedy

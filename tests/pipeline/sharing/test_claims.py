@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import psutil
 import pytest
 from dvc.repo import Repo
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.sharing import claims
 from recast.pipeline.sharing.claims import FOLDER, Claims, Store
+from tests.lib import remotes
 from tests.lib import small_dvc as small
 from tests.lib.drive import wait_until
 from tests.lib.remotes import Remote
@@ -187,3 +189,26 @@ def test_a_remote_that_cannot_claim_is_refused():
     fs.protocol = "webdav"
     with pytest.raises(RecastError, match=r"'webdav' has no way to claim work.*--pull --push"):
         Store(fs, "/nowhere")
+
+
+@pytest.mark.slow
+def test_a_claim_is_kept_although_its_connection_breaks(tmp_path):
+    """The server stays, as after a network that was away for a while."""
+    place = small.lay(tmp_path / "clone")
+    with remotes.ssh(tmp_path / "sshd") as remote:
+        remote.add(place)
+        with contextlib.chdir(place), contextlib.closing(Repo()) as repo:
+            found = repo.cloud.get_remote()
+        said: list[str] = []
+        one = Claims(Store(found.fs, found.path), say=said.append, lease=4.0)
+        assert one.take(KEY, "work") == ""
+        server = next(child for child in psutil.Process().children() if child.name() == "sshd")
+        connections = server.children()
+        assert connections
+        for connection in connections:
+            connection.kill()
+        before = (tmp_path / f"sshd/remote/{FOLDER}/ab/{KEY}.1").read_bytes()
+        wait_until(lambda: (tmp_path / f"sshd/remote/{FOLDER}/ab/{KEY}.1").read_bytes() != before, "it is renewed")
+        assert not said
+        one.close()
+        assert not list((tmp_path / f"sshd/remote/{FOLDER}/ab").iterdir())
