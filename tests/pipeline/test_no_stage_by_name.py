@@ -21,6 +21,7 @@ OTHERWISE = {
     "card.py": {"inputs"},  # a key of input.json
     "explain.py": {"data"},  # a kind of reason: a file that a param names
     "explain_report.py": {"data"},
+    "model.py": {"inputs"},  # the same
     "plan_views.py": {"inputs"},  # what a stage reads
     "tool_variables.py": {"data"},  # a folder's name
 }
