@@ -1,4 +1,4 @@
-"""The disk fills up while a run goes on, at another moment each time: the next run, with room, goes on as if it had not.
+"""The disk fills up while a run goes on, at another moment each time: with room, the next run goes on as if it had not.
 
 The space left is what decides where it fills: in a stage's output, DVC's cache, the run-cache, a log, dvc.lock.
 """
