@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from recast.pipeline.core.errors import RecastError
+from recast.pipeline.reporting.limits import measured
 from recast.stages.repair import Limit, Offer
-
-_ROUNDING = 12
-"""digits: metrics are often counts over samples, and a difference of two may miss a limit by rounding alone"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def distance(limits: Sequence[Limit], metrics: Mapping[str, Any]) -> Distance:
     """Of a candidate with these metrics of `verify`; what was not measured is missed."""
     missed, share = [], 0.0
     for one in limits:
-        value = _value(one, metrics)
+        value = measured(one.name, metrics)
         is_least = one.how == "min"
         if value is None:
             missed.append(f"{one.metric} was not measured, and {one.name} is {one.limit:g}")
@@ -54,16 +52,3 @@ def distance(limits: Sequence[Limit], metrics: Mapping[str, Any]) -> Distance:
             missed.append(f"{said} {value:.6g} is {'below' if is_least else 'above'} {one.name} {one.limit:g}")
             share += abs(value - one.limit) / max(1.0, abs(one.limit))
     return Distance(tuple(missed), share)
-
-
-def _value(limit: Limit, metrics: Mapping[str, Any]) -> float | None:
-    emitted = metrics.get(f"{limit.metric}_emitted", metrics.get(limit.metric))
-    if emitted is None:
-        return None
-    if limit.how in ("min", "max"):
-        return float(emitted)
-    before = metrics.get(f"{limit.metric}_float")
-    if before is None:
-        return None
-    worse = float(before) - float(emitted) if limit.how == "drop" else float(emitted) - float(before)
-    return round(worse, _ROUNDING)

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_DIGITS = 12
+"""metrics are often counts over samples, and a difference of two may be off in its last digits"""
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -36,21 +39,22 @@ def _limits(given: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[Li
         how, _, metric = name.partition("_")
         if how not in ("min", "max") or not metric or isinstance(bound, bool) or not isinstance(bound, int | float):
             continue
-        value = _measured(name, metric, metrics)
+        value = measured(name, metrics)
         if value is None:
             yield Limit(name, bound, None, None, None)
             continue
-        # of counts over samples a difference may be off in its last digits
-        margin = round(value - bound if how == "min" else bound - value, 12)
+        margin = round(value - bound if how == "min" else bound - value, _DIGITS)
         yield Limit(name, bound, value, margin >= 0, margin)
 
 
-def _measured(name: str, metric: str, metrics: Mapping[str, Any]) -> float | None:
+def measured(name: str, metrics: Mapping[str, Any]) -> float | None:
+    """What is held against the limit of that name; None if it was not measured."""
+    metric = name.partition("_")[2]
     for ending, sign in (("_drop", 1.0), ("_rise", -1.0)):
         of = metric.removesuffix(ending)
         both = [_number(metrics.get(f"{of}_{model}")) for model in ("float", "emitted")]
         if of != metric and both[0] is not None and both[1] is not None:
-            return sign * (both[0] - both[1])
+            return round(sign * (both[0] - both[1]), _DIGITS)
     found = (metrics.get(key) for key in (f"{metric}_emitted", metric, name))
     return next((number for value in found if (number := _number(value)) is not None), None)
 
