@@ -6,24 +6,20 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from recast.pipeline.cli.entered import enter_root
+from recast.pipeline.cli.terminal import note
+from recast.pipeline.cli.verb import Add, Verb
 from recast.pipeline.core.address import TARGET_FORM
-from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.errors import Exit, RecastError
 from recast.stages.common.argument_types import amount
 
 if TYPE_CHECKING:
     from recast.pipeline.release.verify import Checked
 
-Say = Callable[[str], None]
 _PLACE = "an archive, as its name ends with .tar, .tar.gz or .tgz, or else a folder"
 _GIB = 2**30
-
-
-class Add(Protocol):
-    """Adds a verb with its one-line summary, and what to type for example."""
-
-    def __call__(self, name: str, summary: str, *, example: str, more: str = "") -> ArgumentParser: ...
 
 
 def add_arguments(add: Add) -> None:
@@ -84,7 +80,7 @@ def _add_path(parser: ArgumentParser) -> None:
     )
 
 
-def release(root: Path, here: Path, options: Namespace, say: Say) -> str:
+def _release(root: Path, here: Path, options: Namespace) -> str:
     """Make the release; what to print."""
     from recast.pipeline.release import versions
     from recast.pipeline.release.make import Wish, release
@@ -95,7 +91,7 @@ def release(root: Path, here: Path, options: Namespace, say: Say) -> str:
     wish = Wish(options.what, to, options.key and here / options.key, options.released, options.licence)
     if options.tag:
         versions.refuse_taken(root, options.what, options.released)
-    made = release(root, wish, say, refuse_dirty=options.tag)
+    made = release(root, wish, note, refuse_dirty=options.tag)
     tag = versions.register(root, made.subject.address, options.released) if options.tag else ""
     git = made.subject.git
     if options.json:
@@ -121,14 +117,14 @@ def release(root: Path, here: Path, options: Namespace, say: Say) -> str:
     return "\n".join(lines)
 
 
-def verify(root: Path, here: Path, options: Namespace, say: Say) -> str:
+def _verify(root: Path, here: Path, options: Namespace) -> str:
     """Check the release; what to print."""
     from recast.pipeline.release.verify import opened, verify
 
     path = here / options.path
     key = options.key and here / options.key
     with opened(path, int(options.max_size * _GIB)) as folder:
-        checked = verify(root, folder, key, say, without_signature=options.no_signature)
+        checked = verify(root, folder, key, note, without_signature=options.no_signature)
     manifest = checked.manifest
     if options.json:
         return json.dumps(_as_json(checked), indent=2)
@@ -152,13 +148,13 @@ def _as_json(checked: Checked) -> dict[str, Any]:
     }
 
 
-def rebuild(root: Path, here: Path, options: Namespace, say: Say) -> str:
+def _rebuild(root: Path, here: Path, options: Namespace) -> str:
     """Make it again and compare; what to print. RecastError names what differs."""
     from recast.pipeline.release.rebuild import rebuild
     from recast.pipeline.release.verify import opened
 
     with opened(here / options.path, int(options.max_size * _GIB)) as folder:
-        compared = rebuild(root, folder, say)
+        compared = rebuild(root, folder, note)
     if options.json:
         return json.dumps({"same": True, "files": compared.files, "stages": list(compared.stages)}, indent=2)
     return (
@@ -167,7 +163,7 @@ def rebuild(root: Path, here: Path, options: Namespace, say: Say) -> str:
     )
 
 
-def releases(root: Path, options: Namespace) -> str:
+def _releases(root: Path, here: Path, options: Namespace) -> str:
     """The versions; what to print."""
     from recast.pipeline.release import versions
 
@@ -182,3 +178,22 @@ def releases(root: Path, options: Namespace) -> str:
         + ("  latest" if one.is_latest else "")
         for one in found
     )
+
+
+def _printing(answer: Callable[[Path, Path, Namespace], str]) -> Verb:
+    """A verb that prints what this says; it is given the project's root, entered, and the folder it was called in."""
+
+    def call(options: Namespace) -> Exit:
+        here = Path.cwd()
+        print(answer(enter_root(), here, options))
+        return Exit.DONE
+
+    return call
+
+
+VERBS: dict[str, Verb] = {
+    "release": _printing(_release),
+    "verify-release": _printing(_verify),
+    "rebuild": _printing(_rebuild),
+    "releases": _printing(_releases),
+}
