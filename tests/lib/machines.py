@@ -114,3 +114,15 @@ def _require(tool: str) -> None:
         if os.environ.get("CI", "").lower() in ("true", "1"):
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """Nothing can be written below `place`, by nobody."""
+    _require("mount")
+    subprocess.run(["mount", "--bind", str(place), str(place)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
+        yield
+    finally:
+        _unmount(place)
