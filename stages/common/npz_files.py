@@ -7,7 +7,10 @@ read as a whole.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
+import mmap
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +28,8 @@ _AT_ONCE = 2**20
 """bytes"""
 CHUNK = 2**24
 """bytes of samples that are held at once"""
+LARGE = 2**28
+"""bytes of an array that may be larger than what memory is left for it"""
 
 
 def arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -128,3 +133,34 @@ def slices(count: int, sample_bytes: int) -> Iterator[slice]:
     step = max(1, CHUNK // sample_bytes)
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
+
+
+def fetch(array: NDArray[Any], which: NDArray[np.integer[Any]]) -> None:
+    """Have the system read these samples (of N) of a large mapped array, before they are looked at in this order.
+
+    Looked at in random order, each would have the system read what lies around it as well, 128 kB unless this machine
+    says otherwise; where memory is too small for the array that is dropped again before it is of use. Of a small
+    array, and of one that is not in one piece, nothing is asked. What lies in memory stays as it is.
+    """
+    if array.nbytes < LARGE or not array.flags.c_contiguous:
+        return
+    advise = _advise()
+    if advise is None:
+        return
+    start, sample, page = array.ctypes.data, array.nbytes // len(array), mmap.PAGESIZE
+    for number in which.tolist():
+        begins = start + number * sample
+        first = begins // page * page
+        advise(first, begins + sample - first, mmap.MADV_WILLNEED)
+
+
+@functools.cache
+def _advise() -> Callable[[int, int, int], int] | None:
+    """`madvise` of the C library; None where there is none."""
+    try:
+        found = ctypes.CDLL(None).madvise
+    except (AttributeError, OSError, TypeError):
+        return None
+    found.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    advise: Callable[[int, int, int], int] = found
+    return advise

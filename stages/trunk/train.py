@@ -455,6 +455,7 @@ def _train(
         permutation = torch.randperm(len(train.x), generator=order).to(device)
         for step, (start, stop) in enumerate(batches, 1):
             chosen = permutation[start:stop]
+            _fetch(train.x, chosen)
             stored, y = train.x[chosen], None if train.y is None else train.y[chosen]
             if augment:
                 stored, y = augment(stored, y, has_masks=task.labels_pixels)
@@ -519,6 +520,7 @@ def _train_by_own(
         permutation = torch.randperm(len(train.x), generator=order)
         for start, stop in batches_of(len(train.x), params.batch_size):
             chosen = permutation[start:stop]
+            _fetch(train.x, chosen)
             y = None if train.y is None else train.y[chosen].to(device)
             yield normalised(_to(train.x[chosen], device), contract), y
 
@@ -646,6 +648,15 @@ def _evaluate(
 
 def _to(x: Any, device: torch.device) -> Any:
     return samples.each(x, lambda one: one.to(device))
+
+
+def _fetch(x: Any, chosen: torch.Tensor) -> None:
+    """Have the samples of a batch read from disk, as far as they lie there."""
+    from recast.stages.common import npz_files
+
+    for one in samples.parts(x).values():
+        if one.device.type == "cpu":
+            npz_files.fetch(one.numpy(), chosen.numpy())
 
 
 def normalised(stored: Any, contract: Contract) -> Any:

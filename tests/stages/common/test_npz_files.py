@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -83,3 +87,46 @@ def test_samples_made_one_by_one_are_those_made_at_once(monkeypatch: pytest.Monk
     assert list(parts_of(every)) == list(parts_of(lazy)) == [slice(0, 9)]
     monkeypatch.setattr(npz_files, "CHUNK", 4 * 72)
     assert list(parts_of(lazy)) == [slice(0, 4), slice(4, 8), slice(8, 9)]
+
+
+def test_of_a_large_array_only_the_samples_that_are_wanted_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the system reads what lies around each sample too, of which as many are asked for as it would take."""
+    monkeypatch.setattr(npz_files, "LARGE", 2**20)
+    path, rows, sample = tmp_path / "a.npz", 8192, 4 * mmap.PAGESIZE
+    np.savez(path, x=np.arange(rows * sample, dtype=np.uint8).reshape(rows, sample))
+    array = npz_files.arrays(path)["x"]
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if len(resident(array)) > 8:
+        pytest.skip("this file system keeps its files in memory")
+    wanted = np.arange(17, rows, 64)
+    npz_files.fetch(array, wanted)
+    deadline = time.monotonic() + 60
+    # a sample begins within a page, and ends in the fifth
+    expected = {page for one in wanted.tolist() for page in pages(array, one)}
+    while not expected <= resident(array):
+        assert time.monotonic() < deadline, "they were not read"
+        time.sleep(0.01)
+    assert len(resident(array)) < 2 * len(expected)
+    small = np.arange(4)
+    npz_files.fetch(small, np.array([1]))  # nothing to do, and nothing done
+
+
+def pages(array: np.ndarray, number: int) -> range:
+    """Of a sample, counted from the first of the array."""
+    start, sample = array.ctypes.data, array.nbytes // len(array)
+    first = start // mmap.PAGESIZE
+    begins = start + number * sample
+    return range(begins // mmap.PAGESIZE - first, (begins + sample - 1) // mmap.PAGESIZE - first + 1)
+
+
+def resident(array: np.ndarray) -> set[int]:
+    """The pages of the array that lie in memory, by mincore(2)."""
+    start = array.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    length = array.ctypes.data + array.nbytes - start
+    found = (ctypes.c_ubyte * (-(-length // mmap.PAGESIZE)))()
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(start), ctypes.c_size_t(length), found) == 0
+    return {page for page, state in enumerate(found) if state & 1}
