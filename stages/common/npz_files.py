@@ -135,6 +135,14 @@ def slices(count: int, sample_bytes: int) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
+def pick(array: Any, which: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    """The samples (N, ...) of an array, or of what is indexed as one, at these places, in this order."""
+    if isinstance(array, np.ndarray):
+        fetch(array, which)
+    found: NDArray[Any] = array[which]
+    return found
+
+
 def fetch(array: NDArray[Any], which: NDArray[np.integer[Any]]) -> None:
     """Have the system read these samples (of N) of a large mapped array, before they are looked at in this order.
 
@@ -148,6 +156,8 @@ def fetch(array: NDArray[Any], which: NDArray[np.integer[Any]]) -> None:
     if advise is None:
         return
     start, sample, page = array.ctypes.data, array.nbytes // len(array), mmap.PAGESIZE
+    # what is dropped again between here and the look at it is then read alone too
+    advise(start // page * page, start % page + array.nbytes, mmap.MADV_RANDOM)
     for number in which.tolist():
         begins = start + number * sample
         first = begins // page * page

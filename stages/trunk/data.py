@@ -302,14 +302,9 @@ class _Split(NamedTuple):
         return found
 
     def _prepared(self, name: str, which: slice) -> NDArray[Any]:
-        import numpy as np
+        from recast.stages.common.npz_files import pick
 
-        from recast.stages.common import npz_files
-
-        stored, chosen = self._stored(name), self.indices[which]
-        if isinstance(stored, np.ndarray):
-            npz_files.fetch(stored, chosen)
-        return prepare(stored[chosen], *self.params.preparations[name])
+        return prepare(pick(self._stored(name), self.indices[which]), *self.params.preparations[name])
 
     def _stored(self, name: str) -> Any:
         return samples.named(self.x, list(self.params.preparations))[name]

@@ -23,7 +23,8 @@ class Rows:
         return len(self._rows)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
-        found: NDArray[Any] = self._of[self._rows[index]]
+        rows = self._rows[index]
+        found: NDArray[Any] = npz_files.pick(self._of, rows) if isinstance(rows, np.ndarray) else self._of[rows]
         return found
 
     @property
