@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from recast.pipeline.execution.scheduler import Budget, Machine, Need
 from recast.pipeline.execution.stage_executor import StageExecutor, lacks
+
+PAUSE_SECONDS = 120.0
+"""for so long a worker that could not do a stage is given none, after the second time for twice as long, and so on"""
 
 
 class Fleet(Budget):
@@ -16,6 +20,8 @@ class Fleet(Budget):
         self._executor = executor
         self._budgets: dict[str, Budget] = {}
         self._avoided: dict[str, set[str]] = {}
+        self._doubtful: dict[str, tuple[int, float]] = {}
+        """workers that could not do a stage -> how often, and until when they are given none"""
         self.placed: dict[str, str] = {}
         """stages that run elsewhere -> the worker"""
 
@@ -43,8 +49,13 @@ class Fleet(Budget):
             super().give_back(name)
 
     def avoid(self, name: str, worker: str) -> None:
-        """Give the stage to others, as long as there are others."""
+        """Give the stage to others, as long as there are others; and for a while others every stage.
+
+        One that is broken fails at once, and has room for the next: it would be given all there are, one by one.
+        """
         self._avoided.setdefault(name, set()).add(worker)
+        times, _ = self._doubtful.get(worker, (0, 0.0))
+        self._doubtful[worker] = times + 1, time.monotonic() + PAUSE_SECONDS * 2**times
 
     def hopeless(self, need: Need, name: str) -> str:
         """Why the stage cannot be started although nothing runs; empty if it can."""
@@ -56,10 +67,15 @@ class Fleet(Budget):
 
     def _place(self, need: Need, name: str) -> str | None:
         """The worker with the most cores to spare; None if each that could hold the stage is busy."""
-        workers = self._able(self._executor.workers(), need)
-        avoided = self._avoided.get(name, set())
-        if any(worker not in avoided for worker in workers):
-            workers = {worker: machine for worker, machine in workers.items() if worker not in avoided}
+        there = self._executor.workers()
+        # one that comes back is another process
+        self._doubtful = {worker: since for worker, since in self._doubtful.items() if worker in there}
+        now = time.monotonic()
+        paused = {worker for worker, (_, until) in self._doubtful.items() if now < until}
+        workers = self._able(there, need)
+        for avoided in (self._avoided.get(name, set()), paused):
+            if any(worker not in avoided for worker in workers):
+                workers = {worker: machine for worker, machine in workers.items() if worker not in avoided}
         best, most = None, -1
         for worker, machine in workers.items():
             budget = self._budgets.get(worker)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from recast.pipeline.core.errors import RecastError
+from recast.pipeline.execution import fleet as fleets
 from recast.pipeline.execution.fleet import Fleet
 from recast.pipeline.execution.scheduler import Machine, Need
 from recast.pipeline.execution.stage_executor import Site, open_executor
@@ -96,6 +97,28 @@ def test_a_worker_that_failed_a_stage_is_not_given_it_again_while_there_are_othe
     workers.there.clear()
     workers.not_there["c"] = "it is at another commit"
     assert found.hopeless(one(), "train") == "no worker is left to run it; c was refused: it is at another commit"
+
+
+def test_a_worker_that_failed_a_stage_is_given_no_other_for_a_while_nor_all_there_are_one_by_one(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(fleets.time, "monotonic", lambda: now[0])
+    workers = Workers({"bad": Machine(4, 8.0), "good": Machine(1, 8.0)})
+    found = Fleet(Machine(1, 1.0), 1, workers)  # type: ignore[arg-type]
+    found.avoid("a", "bad")
+    found.take("b", one())
+    assert found.placed["b"] == "good" and not found.fits(one(), "c")  # it waits for the good one
+    now[0] += fleets.PAUSE_SECONDS + 1
+    assert found.fits(one(), "c")
+    found.avoid("c", "bad")
+    now[0] += fleets.PAUSE_SECONDS + 1
+    assert not found.fits(one(), "d")
+    now[0] += fleets.PAUSE_SECONDS
+    assert found.fits(one(), "d")
+    found.avoid("d", "bad")
+    del workers.there["bad"]
+    assert not found.fits(one(), "e")
+    workers.there["bad"] = Machine(4, 8.0)  # started anew
+    assert found.fits(one(), "e")
 
 
 @pytest.mark.parametrize("address", ["tpc://host:1", "local", "", "/a/path"])
