@@ -98,6 +98,20 @@ def test_the_devices_offered_are_akidas_own() -> None:
         emit.EmitParams(device="SixNodes")
 
 
+def test_what_the_model_takes_of_the_device_is_in_metrics_report_and_readme(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path, residual(0)).run(emit.STAGE, "emit")
+    report = json.loads((tmp_path / "emit" / "mapping.json").read_text())
+    assert report["figures"] == {name: metrics[name] for name in report["figures"]}
+    assert metrics["macs"] == sum(one["macs"] for one in report["layers"])
+    assert metrics["weight_bytes"] == sum(one["weight_bytes"] for one in report["layers"])
+    # 3x3 kernels of 8 filters over 8 channels, one byte each
+    assert {one["layer"]: one["weight_bytes"] for one in report["layers"]}["second"] == 3 * 3 * 8 * 8
+    assert metrics["layers_in_software"] == 0 and metrics["sequences"] == metrics["passes"] == 1
+    readme = (tmp_path / "emit" / "README.md").read_text()
+    assert f"| neural processors (NPs), over all passes | {metrics['nps']} |" in readme
+    assert "| second | Conv2D | hardware | " in readme
+
+
 def test_normalised_input_is_read_from_the_model(tmp_path: Path) -> None:
     workplace(tmp_path, input="normalised").run(emit.STAGE, "emit")
     assert runtime.read_input(tmp_path / "emit") == runtime.AkidaInput((1, 8, 8), "NCHW", "float32", "normalised")
