@@ -18,6 +18,7 @@ from recast.stages.base import Inputs, Metrics, Params, Stage, progress
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.common.vendor_errors import foreign
 from recast.stages.targets.akida import (
+    devices,
     figures,
     integer_check,
     mapping,
@@ -33,13 +34,27 @@ if TYPE_CHECKING:
 
 
 class EmitParams(Params):
-    """Which processor the mapping is tried on; model.fbz itself is the same for all Akida 2 processors."""
+    """Which processors the mapping is tried on; model.fbz itself is the same for all of version 2."""
 
-    device: mapping.Device = Field(
-        default="SixNodesIPv2", description="a virtual device of akida, version 2 of the processor"
+    device: devices.Devices = Field(
+        default="SixNodesIPv2",
+        description=(
+            "a virtual device of akida, version 2; the smallest that runs the whole model, or that does so set up anew "
+            "between layers (hwpr: partial reconfiguration); one by the parts that create_device takes; or a list"
+        ),
+    )
+    map_mode: mapping.Mode = Field(
+        default="AllNps",
+        description=(
+            "akida's MapMode: as many processors in as few passes as can be, as many in more passes, or as few "
+            "processors"
+        ),
+    )
+    map_constraints: mapping.Constraints = Field(
+        default={}, description="akida's MapConstraints: cnp_max_filters, cnp_max_height, cnp_max_width"
     )
     require_hardware: bool = Field(
-        default=False, description="fail if any layer but the input's quantizer stays in software"
+        default=False, description="fail if any layer but the input's quantizer stays in software, on any device"
     )
 
 
@@ -67,32 +82,43 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     progress("compare with the integer model")
     integer_check.require(integers, out, inputs["data"], scheme["input"], layout, params.resources.cpu)
 
-    progress(f"map on {params.device}")
-    mapped = places.on(out / runtime.ARTIFACT, params.device)
-    if params.require_hardware and mapped.software:
-        raise places.refused(mapped.software, params.device)
+    mapped = []
+    for device in devices.several(params.device):
+        progress(f"map on {device}")
+        way = mapping.Way(params.map_mode, params.map_constraints)
+        mapped.append(places.on(out / runtime.ARTIFACT, device, way))
+        if params.require_hardware and mapped[-1].software:
+            raise places.refused(mapped[-1].software, mapped[-1].device)
+    first, *others = mapped
     tried, rewritten = scheme["inputs_tried"], scheme["rewritten"]
-    report = {**mapped.as_json(), "inputs_tried": tried, "rewritten": rewritten}
+    report = {
+        **first.as_json(),
+        "others": [one.as_json() for one in others],
+        "inputs_tried": tried,
+        "rewritten": rewritten,
+    }
     (out / "mapping.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text(_summary(mapped.model), encoding="utf-8")
-    text = readme.text(contract, akida_input, tuple(model.output_shape), [mapped], tried, rewritten)
+    (out / "summary.txt").write_text("\n".join(_summary(one) for one in mapped), encoding="utf-8")
+    text = readme.text(contract, akida_input, tuple(model.output_shape), mapped, tried, rewritten)
     (out / "README.md").write_text(text, encoding="utf-8")
-    layers = [figures.of_layer(layer) for layer in mapped.model.layers]
+    layers = [figures.of_layer(layer) for layer in first.model.layers]
     return {
         "size_bytes": (out / runtime.ARTIFACT).stat().st_size,
-        "layers": len(mapped.places),
+        "layers": len(first.places),
         "input": akida_input.values,
         "macs": sum(one.macs for one in layers),
         "weight_bytes": sum(one.weight_bytes for one in layers),
-        **mapped.figures.as_json(),
+        **first.figures.as_json(),
+        **{f"{name}_on_{one.device}": value for one in others for name, value in one.figures.as_json().items()},
     }
 
 
-def _summary(mapped: runtime.AkidaModel) -> str:
-    text = io.StringIO()
+def _summary(mapped: places.Mapped) -> str:
+    text = io.StringIO(f"{mapped.device}\n\n")
+    text.seek(0, io.SEEK_END)
     # akida prints its summary and cannot be asked for it
     with contextlib.redirect_stdout(text):
-        mapped.summary()
+        mapped.model.summary()
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 

@@ -30,6 +30,8 @@ class DeviceFigures:
     layers_in_hardware: int
     layers_in_software: int
     """but for the input's quantizer, which is always there"""
+    device_nps: int
+    """neural processors of the device, four to a node"""
     nps: int
     """neural processors that run it, the input's unit not counted: those of all passes"""
     skip_dmas: int
@@ -72,6 +74,7 @@ def of_device(model: runtime.AkidaModel) -> DeviceFigures:
     return DeviceFigures(
         layers_in_hardware=len(mapping.in_hardware(model)),
         layers_in_software=len(mapping.in_software(model)),
+        device_nps=len(model.device.mesh.nps) if model.device is not None else 0,
         nps=sum(count for kind, count in components.items() if kind != INPUT_UNIT),
         skip_dmas=max(loads, stores),
         sequences=len(model.sequences),
@@ -81,6 +84,20 @@ def of_device(model: runtime.AkidaModel) -> DeviceFigures:
         np_input_bytes=int(memory[0]),
         np_weight_bytes=int(memory[1]),
     )
+
+
+def parts(device: Any) -> dict[str, Any]:
+    """What an `akida.Device` is made of: neural processors by what they can be, and the memory two of them share."""
+    mesh = device.mesh
+    kinds = Counter(kind.name for one in mesh.nps for kind in one.types)
+    return {
+        "nps": len(mesh.nps),
+        **dict(sorted(kinds.items())),
+        "skip_dma_channels": sum(one.ident.channel for one in mesh.skip_dmas),
+        "hrc": mesh.hrc is not None,
+        "sram_input_bytes": mesh.np_sram_size.input_bytes,
+        "sram_weight_bytes": mesh.np_sram_size.weight_bytes,
+    }
 
 
 def _components(layer: Any) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recast.stages.base import StageError, progress
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import mapping, quantizeml_steps
+from recast.stages.targets.akida import devices, mapping, quantizeml_steps
 from recast.stages.targets.akida.calibrate import Scheme, integer_model
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ def _taken_to_akida(
     model = quantizeml_steps.to_akida(made)
     path = scratch / "tried.fbz"
     model.save(str(path))
-    software = tuple((device, len(mapping.in_software(mapping.mapped(path, device)))) for device in mapping.DEVICES)
+    mapped = {device: mapping.mapped(path, device) for device in devices.VIRTUAL}
+    software = tuple((device, len(mapping.in_software(one))) for device, one in mapped.items())
     return Tried(kind, lowered, len(model.layers), software)
 
 

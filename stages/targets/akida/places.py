@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from recast.stages.base import StageError
-from recast.stages.targets.akida import figures, hardware_limits, mapping, runtime
+from recast.stages.targets.akida import devices, figures, hardware_limits, mapping, runtime
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,21 @@ class Mapped:
             {**asdict(place), **asdict(figures.of_layer(layer))}
             for place, layer in zip(self.places, self.model.layers, strict=True)
         ]
-        return {"device": self.device, "figures": self.figures.as_json(), "layers": layers}
+        return {
+            "device": self.device,
+            "parts": figures.parts(self.model.device),
+            "figures": self.figures.as_json(),
+            "layers": layers,
+        }
 
 
-def on(path: Path, device: str) -> Mapped:
-    """The model in `path` on a virtual device.
+def on(path: Path, device: devices.Device, way: mapping.Way = mapping.DEFAULT) -> Mapped:
+    """The model in `path` on a device.
 
     Raises StageError if the file is damaged or the model cannot be mapped at all.
     """
-    model = mapping.mapped(path, device)
-    return Mapped(device, model, tuple(_places(path, model, mapping.virtual(device))), figures.of_device(model))
+    model = mapping.mapped(path, device, way)
+    return Mapped(str(device), model, tuple(_places(path, model, way)), figures.of_device(model))
 
 
 def refused(software: Sequence[Place], device: str) -> StageError:
@@ -78,9 +83,9 @@ def refused(software: Sequence[Place], device: str) -> StageError:
     )
 
 
-def _places(path: Path, model: runtime.AkidaModel, device: Callable[[], Any]) -> list[Place]:
-    hardware = mapping.in_hardware(model)
-    obstacles = _obstacles(path, device)
+def _places(path: Path, model: runtime.AkidaModel, way: mapping.Way) -> list[Place]:
+    hardware, device = mapping.in_hardware(model), model.device
+    obstacles = _obstacles(path, device, way) if len(hardware) < len(model.layers) else {}
     described = model.to_dict()
     places = []
     for layer, entry in zip(model.layers, described["layers"], strict=True):
@@ -100,17 +105,17 @@ def _places(path: Path, model: runtime.AkidaModel, device: Callable[[], Any]) ->
     return places
 
 
-def _obstacles(path: Path, device: Callable[[], Any]) -> dict[str, str]:
+def _obstacles(path: Path, device: Any, way: mapping.Way) -> dict[str, str]:
     """layer -> why it cannot run in hardware, as far as akida says so for the model as a whole."""
     try:
-        runtime.load(path).map(device(), hw_only=True)
+        mapping.put(runtime.load(path), device, way, hw_only=True)
     except Exception as error:
         return {name: plain(why) for name, why in re.findall(r"\* Layer '([^']+)': (.+)", str(error))}
     return {}
 
 
 def _obstacle_alone(
-    layer: Any, entry: Mapping[str, Any], described: Mapping[str, Any], device: Callable[[], Any]
+    layer: Any, entry: Mapping[str, Any], described: Mapping[str, Any], device: Any
 ) -> list[hardware_limits.Limit]:
     """Why this layer is left to software: what akida says when asked to map it alone."""
     import akida
@@ -128,10 +133,9 @@ def _obstacle_alone(
             model = alone.to_dict()
         inbounds = [one["name"] for one in model["layers"]]
         model["layers"] = [*model["layers"], {**entry, "inbounds": inbounds}]
-        akida.Model.from_dict(model).map(device(), hw_only=True)
+        akida.Model.from_dict(model).map(device, hw_only=True)
     except Exception as error:
-        said = plain(str(error).removeprefix(f"Cannot map layer '{layer.name}'")) or type(error).__name__
-        return hardware_limits.limits(said)
+        return hardware_limits.limits(hardware_limits.of_layer(str(error))[1] or type(error).__name__)
     return [hardware_limits.Limit("it would fit, but the layers around it are in software")]
 
 

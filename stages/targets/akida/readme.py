@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recast.stages.targets.akida import figures, mapping, runtime
+from recast.stages.targets.akida import devices, figures, runtime
 from recast.stages.targets.akida import layout as layouts
 from recast.stages.targets.akida.places import Mapped, plain
 from recast.stages.tasks import readme_text
@@ -44,7 +44,8 @@ These are what akida states of a virtual device; nothing was measured on a chip.
 FIGURES = {
     "layers_in_hardware": "layers in hardware",
     "layers_in_software": "layers in software, the input's quantizer not counted",
-    "nps": "neural processors (NPs), over all passes",
+    "device_nps": "neural processors (NPs) of the device",
+    "nps": "NPs that run it, over all passes",
     "skip_dmas": "skip DMA channels",
     "sequences": "sequences: the host moves data between two",
     "passes": "passes: the device is set up anew for each",
@@ -139,13 +140,13 @@ def _tried(tried: Sequence[Mapping[str, Any]]) -> str:
     """What was gained by the choice of the input; empty if there was none."""
     if len(tried) < 2:
         return ""
-    rows = [f"| input | layers | {' | '.join(mapping.DEVICES)} |", "|---|---|" + "---|" * len(mapping.DEVICES)]
+    rows = [f"| input | layers | {' | '.join(devices.VIRTUAL)} |", "|---|---|" + "---|" * len(devices.VIRTUAL)]
     for one in tried:
         kind = f"{one['input']} ({one['input_type']}){', as chosen' if one['chosen'] else ''}"
         if "refused" in one:
-            rows.append(f"| {kind} | refused: {plain(one['refused'])} |" + " |" * len(mapping.DEVICES))
+            rows.append(f"| {kind} | refused: {plain(one['refused'])} |" + " |" * len(devices.VIRTUAL))
         else:
-            counts = " | ".join(str(one["layers_in_software"][device]) for device in mapping.DEVICES)
+            counts = " | ".join(str(one["layers_in_software"][device]) for device in devices.VIRTUAL)
             rows.append(f"| {kind} | {one['layers']} | {counts} |")
     return TRIED.format(table="\n".join(rows))
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import Field
-
 from recast.stages.base import Inputs, Metrics, Plot, Stage
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.parity.forms.form import Form, NamedForm
@@ -22,16 +20,11 @@ from recast.stages.targets.akida import layout as layouts
 from recast.stages.targets.akida.laid_out import LaidOutForm
 from recast.stages.targets.akida.runtime import ARTIFACT, predictor
 
-
-class AkidaVerifyParams(VerifyParams):
-    """As for every target, and on how many samples activations are counted."""
-
-    activity_samples: int = Field(
-        default=32, gt=0, description="test samples on which zeros in the activations are counted, at most; the first"
-    )
+ACTIVITY_SAMPLES = 32
+"""on which activations are counted, at most: each layer is run anew for them"""
 
 
-def run(params: AkidaVerifyParams, inputs: Inputs, out: Path) -> Metrics:
+def run(params: VerifyParams, inputs: Inputs, out: Path) -> Metrics:
     """emit/, the models before it and the test split -> metrics, activity_by_layer.csv, and as `parity.verify` says."""
     predict = predictor(inputs["emit"])
     found = _activity(params, inputs)
@@ -40,16 +33,16 @@ def run(params: AkidaVerifyParams, inputs: Inputs, out: Path) -> Metrics:
     return {**measured, **activity.metrics(found)}
 
 
-def plots(params: AkidaVerifyParams) -> tuple[Plot, ...]:
+def plots(params: VerifyParams) -> tuple[Plot, ...]:
     """Those of every target, and the zeros by layer."""
     return (*plots_of_all(params), activity.ACTIVITY)
 
 
-def _activity(params: AkidaVerifyParams, inputs: Inputs) -> list[activity.Activity]:
+def _activity(params: VerifyParams, inputs: Inputs) -> list[activity.Activity]:
     from recast.stages.common import dataset
 
     contract, akida_input = dataset.read_contract(inputs["emit"]), runtime.read_input(inputs["emit"])
-    stored = dataset.read_stored(inputs["data"], "test")[0][: params.activity_samples]
+    stored = dataset.read_stored(inputs["data"], "test")[0][: min(ACTIVITY_SAMPLES, params.parity_samples)]
     taken = akida_input.prepare(stored, contract.normalise(stored))
     return activity.measure(runtime.load(inputs["emit"] / ARTIFACT), taken)
 
@@ -89,7 +82,7 @@ def chain(inputs: Inputs, threads: int) -> list[NamedForm]:
 
 
 STAGE = Stage(
-    params=AkidaVerifyParams,
+    params=VerifyParams,
     inputs=("emit", "calibrate", "quantize", "simplify", "export", "data"),
     run=run,
     plots=plots,

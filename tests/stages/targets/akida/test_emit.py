@@ -5,14 +5,12 @@ import json
 import re
 import subprocess
 import sys
-import typing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Output, read_contract
@@ -88,14 +86,25 @@ def test_a_layer_left_to_software_is_named_with_the_reason(tmp_path: Path) -> No
     )
 
 
-def test_the_devices_offered_are_akidas_own() -> None:
-    import akida
-
-    own = [name for name in dir(akida.virtual_devices) if name.endswith("NodesIPv2")]
-    assert own
-    assert sorted(typing.get_args(emit.EmitParams.model_fields["device"].annotation)) == sorted(own)
-    with pytest.raises(ValidationError, match="SixNodesIPv2"):
-        emit.EmitParams(device="SixNodes")
+def test_several_devices_get_a_column_each_and_the_same_model(tmp_path: Path) -> None:
+    work = workplace(tmp_path, unpadded())
+    work.run(emit.STAGE, "emit")
+    created = {"num_cnp_tnp": 8, "num_fnp": 2, "include_hrc": False, "name": "no_input_unit"}
+    metrics = work.run(emit.STAGE, "several", device=["TwoNodesIPv2", created])
+    assert (tmp_path / "several/model.fbz").read_bytes() == (tmp_path / "emit/model.fbz").read_bytes()
+    report = json.loads((tmp_path / "several" / "mapping.json").read_text())
+    (other,) = report["others"]
+    assert (report["device"], other["device"]) == ("TwoNodesIPv2", "no_input_unit")
+    assert report["figures"] == {name: metrics[name] for name in report["figures"]}
+    assert other["figures"] == {name: metrics[f"{name}_on_no_input_unit"] for name in other["figures"]}
+    assert (report["parts"]["hrc"], other["parts"]["hrc"]) == (True, False)
+    # without that unit, the first layer is in software as well
+    assert metrics["layers_in_software_on_no_input_unit"] == metrics["layers_in_software"] + 1 == 2
+    readme = (tmp_path / "several" / "README.md").read_text()
+    assert "| | TwoNodesIPv2 | no_input_unit |" in readme and readme.count("\n## Where each layer runs on") == 2
+    assert (tmp_path / "several" / "summary.txt").read_text().count("Model Summary") == 2
+    with pytest.raises(StageError, match=r"1 layer cannot run on no_input_unit: .*no unit that runs such a layer"):
+        workplace(tmp_path / "padded").run(emit.STAGE, "emit", device=["smallest", created], require_hardware=True)
 
 
 def test_what_the_model_takes_of_the_device_is_in_metrics_report_and_readme(tmp_path: Path) -> None:
@@ -108,7 +117,7 @@ def test_what_the_model_takes_of_the_device_is_in_metrics_report_and_readme(tmp_
     assert {one["layer"]: one["weight_bytes"] for one in report["layers"]}["second"] == 3 * 3 * 8 * 8
     assert metrics["layers_in_software"] == 0 and metrics["sequences"] == metrics["passes"] == 1
     readme = (tmp_path / "emit" / "README.md").read_text()
-    assert f"| neural processors (NPs), over all passes | {metrics['nps']} |" in readme
+    assert f"| NPs that run it, over all passes | {metrics['nps']} |" in readme
     assert "| second | Conv2D | hardware | " in readme
 
 

@@ -12,7 +12,7 @@ import pytest
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Contract
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import inputs, mapping, quantize, quantizeml_steps
+from recast.stages.targets.akida import devices, inputs, quantize, quantizeml_steps
 from recast.stages.trunk.rewrites import simplify_process
 from tests.lib.akida.networks import residual
 from tests.lib.onnx_models import CONTRACT, Workplace, cnn, cnn_nodes, cnn_weights, initializer, model, write_data
@@ -108,7 +108,7 @@ def test_auto_takes_the_input_that_brings_most_layers_into_hardware(tmp_path: Pa
 
 def test_of_inputs_that_all_leave_layers_to_software_the_least_is_taken() -> None:
     def tried(values: quantizeml_steps.Values, *software: int) -> inputs.Tried:
-        counts = tuple(zip(mapping.DEVICES, software, strict=False))
+        counts = tuple(zip(devices.VIRTUAL, software, strict=False))
         return inputs.Tried(inputs.Kind(values, "uint8"), object(), 9, counts)
 
     stored, normalised = tried("stored", 3, 3), tried("normalised", 5, 0)
@@ -123,7 +123,7 @@ def test_nothing_more_is_tried_where_all_of_it_is_in_hardware(tmp_path: Path) ->
     workplace(tmp_path, cnn()).run(quantize.STAGE, "quantize")
     (one,) = scheme(tmp_path)["inputs_tried"]
     assert (one["input"], set(one["layers_in_software"].values())) == ("stored", {0})
-    assert set(one["layers_in_software"]) == set(mapping.DEVICES)
+    assert set(one["layers_in_software"]) == set(devices.VIRTUAL)
 
 
 @pytest.mark.parametrize(
