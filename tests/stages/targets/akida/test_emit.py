@@ -18,7 +18,7 @@ from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida import emit, integer_check, runtime
 from recast.stages.targets.akida.layout import Layout
 from tests.lib.akida.calibrated_model import workplace
-from tests.lib.akida.networks import residual
+from tests.lib.akida.networks import plain, residual
 from tests.lib.onnx_models import CONTRACT, contents, images, initializer, model
 
 
@@ -119,6 +119,19 @@ def test_what_the_model_takes_of_the_device_is_in_metrics_report_and_readme(tmp_
     readme = (tmp_path / "emit" / "README.md").read_text()
     assert f"| NPs that run it, over all passes | {metrics['nps']} |" in readme
     assert "| second | Conv2D | hardware | " in readme
+
+
+def test_the_last_layers_output_may_have_eight_bits(tmp_path: Path) -> None:
+    """As QuantizationParams has it: the scores are then bytes, which a dequantizer follows."""
+    stored, found = images(32, 3)[0], {}
+    for bits in (None, 8):
+        root = tmp_path / str(bits)
+        workplace(root, plain(0), last_output_bits=bits).run(emit.STAGE, "emit", require_hardware=True)
+        found[runtime.load(root / "emit" / "model.fbz").get_layer("scores").parameters.output_bits] = runtime.predictor(
+            root / "emit"
+        )(stored)
+    assert list(found) == [32, 8]
+    assert 0 < np.abs(found[32] - found[8]).max() < 0.1 * np.abs(found[32]).max()
 
 
 def test_normalised_input_is_read_from_the_model(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Contract
@@ -141,6 +143,21 @@ def test_an_input_type_that_cannot_be_had(tmp_path: Path, exported: Any, choice:
     with pytest.raises(StageError, match=message) as caught:
         workplace(tmp_path, exported()).run(quantize.STAGE, "quantize", **choice)
     assert caught.value.remedy == "set quantize.input_type to auto"
+
+
+@pytest.mark.parametrize("name", ["weight_bits", "activation_bits", "buffer_bits", "last_output_bits"])
+def test_bits_that_quantizeml_has_not_for_onnx_are_refused_in_its_words(name: str) -> None:
+    """Its own refusal is asked for, so that the reason is true."""
+    from quantizeml.models import QuantizationParams
+    from quantizeml.models import quantize as vendors
+
+    with pytest.raises(ValueError, match="Only") as theirs:
+        vendors(cnn(), qparams=QuantizationParams(**{name: 4}), samples=np.zeros((1, 1, 8, 8), np.float32))
+    said = str(theirs.value).partition(".")[0]
+    with pytest.raises(ValidationError, match=re.escape(f"'{said}.'; leave it out")) as ours:
+        quantize.QuantizeParams.model_validate({name: 4})
+    assert re.search(r"must be (8|32|8 or unset), not 4, since quantizeml", str(ours.value))
+    assert quantize.QuantizeParams.model_validate({name: 32 if name == "buffer_bits" else 8})
 
 
 def test_an_operation_akida_lacks_is_named(tmp_path: Path) -> None:
