@@ -56,7 +56,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     contract = dataset.read_contract(inputs["data"])
     lowered = onnx_files.read_model(inputs["quantize"] / "model.onnx")
     scheme = Scheme(stated["input"], stated["input_type"], stated["per_tensor_activations"], stated["last_output_bits"])
-    samples = _samples(params, inputs["data"], contract, scheme.input)
+    samples = chosen_samples(params, inputs["data"], contract, scheme.input)
     samples = layouts.apply(samples, layouts.read(stated["layout"]).start)
     made, ranges = integer_model(lowered, samples, contract, scheme, params.batch_size, params.resources.cpu)
     onnx_files.check(made, "the integer model")
@@ -64,7 +64,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     return {"samples": len(samples), "ranges": len(ranges), "layers": len(made.graph.node)}
 
 
-def _samples(
+def chosen_samples(
     params: CalibrateParams, data: Path, contract: Contract, takes: quantizeml_steps.Values
 ) -> NDArray[np.float32] | NDArray[np.uint8]:
     """Samples (n, *shape), stored or normalised.

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from recast.stages.base import Inputs, Metrics, Params, Stage, progress
+from recast.stages.base import Inputs, Metrics, Params, Source, Stage, progress
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.common.vendor_errors import foreign
 from recast.stages.targets.akida import (
@@ -31,6 +32,10 @@ from recast.stages.targets.akida import layout as layouts
 
 if TYPE_CHECKING:
     from recast.stages.common.dataset import Contract
+
+
+RUNNER = Source("runner", __package__, "runner")
+"""what is emitted beside the model, as it is"""
 
 
 class EmitParams(Params):
@@ -60,7 +65,7 @@ class EmitParams(Params):
 
 def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     """calibrate/model.onnx, quantize/scheme.json and the data's contract -> model.fbz, input.json, akida_input.json,
-    summary.txt, mapping.json and README.md.
+    summary.txt, mapping.json, README.md and model.py, which runs it; where all of it is in hardware host.py as well.
 
     Raises StageError if a node has no counterpart on Akida, if akida computes something else than the integer model,
     or if `require_hardware` is not met.
@@ -99,7 +104,11 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     }
     (out / "mapping.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "summary.txt").write_text("\n".join(_summary(one) for one in mapped), encoding="utf-8")
-    text = readme.text(contract, akida_input, tuple(model.output_shape), mapped, tried, rewritten)
+    shutil.copyfile(inputs.sources[RUNNER.name] / "model.py", out / "model.py")
+    is_generated = akida_input.values == "stored" and not first.software
+    if is_generated:
+        shutil.copyfile(inputs.sources[RUNNER.name] / "host.py", out / "host.py")
+    text = readme.text(contract, akida_input, tuple(model.output_shape), mapped, tried, rewritten, is_generated)
     (out / "README.md").write_text(text, encoding="utf-8")
     layers = [figures.of_layer(layer) for layer in first.model.layers]
     return {
@@ -134,4 +143,10 @@ def _described(contract: Contract, lowered: onnx_files.Model, layout: layouts.La
     return replace(described, outputs=(replace(made, name=layout.output, shape=shape),))
 
 
-STAGE = Stage(params=EmitParams, inputs=("calibrate", "quantize", "data"), run=run, emits=runtime.ARTIFACT)
+STAGE = Stage(
+    params=EmitParams,
+    inputs=("calibrate", "quantize", "data"),
+    run=run,
+    sources=(RUNNER,),
+    emits=runtime.ARTIFACT,
+)

@@ -32,6 +32,13 @@ outputs = {reordered}
 print({answer})
 ```
 
+`model.py` does this and prepares samples as they are stored; it needs akida and NumPy alone:
+
+```sh
+pip install akida=={version} numpy
+python model.py samples.npy -o outputs.npy
+```
+{host}
 ## What it takes
 
 An inference is {macs:,} multiplications with {weight_bytes:,} bytes of weights.
@@ -40,6 +47,17 @@ An inference is {macs:,} multiplications with {weight_bytes:,} bytes of weights.
 
 These are what akida states of a virtual device; nothing was measured on a chip. `mapping.json` holds the same.
 {places}{inputs}"""
+
+HOST = """
+For the host of a board, BrainChip's tool makes C++ of `host.py`: the program of the device, inputs and what it must
+give for them, and a function that runs and compares them. On Linux it links with `libakida.so.2` of the package, which
+gives the drivers (`akida::get_drivers`); elsewhere with BrainChip's engine (`akida engine deploy`) and a driver of your
+own.
+
+```sh
+akida generate --fixture-files host.py --dest-path generated
+```
+"""
 
 FIGURES = {
     "layers_in_hardware": "layers in hardware",
@@ -87,8 +105,13 @@ def text(
     mapped: Sequence[Mapped],
     tried: Sequence[Mapping[str, Any]],
     rewritten: Sequence[str],
+    is_generated: bool,
 ) -> str:
-    """The README. `gives`: the shape of what akida gives for a sample; `mapped`: on each device, the same model."""
+    """The README. `gives`: the shape of what akida gives for a sample; `mapped`: on each device, the same model;
+    `is_generated`: whether host code can be made of the folder."""
+    import akida
+
+    version = akida.__version__
     formula = f"(stored / {contract.divisor:g} - mean) / std, mean {list(contract.mean)}, std {list(contract.std)}"
     layers = [figures.of_layer(layer) for layer in mapped[0].model.layers]
     return README.format(
@@ -104,6 +127,8 @@ def text(
             if akida_input.values == "stored"
             else f"Normalised means `{formula}`."
         ),
+        version=version,
+        host=HOST.format(version=version) if is_generated else "",
         macs=sum(one.macs for one in layers),
         weight_bytes=sum(one.weight_bytes for one in layers),
         figures=_figures(mapped),

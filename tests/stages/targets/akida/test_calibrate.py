@@ -89,7 +89,7 @@ def test_unless_told_it_calibrates_on_as_many_samples_as_brainchips_tool(tmp_pat
     assert {len(one) for one in made.values()} == {1024}
     assert all((one[:64] == images(64, 1)[0]).all() for one in made.values())
     assert len({(one[64:] == 255).any() for one in made.values()}) == 2
-    assert calibrate._samples(  # what is told is what is taken
+    assert calibrate.chosen_samples(  # what is told is what is taken
         calibrate.CalibrateParams(samples=5), tmp_path / "data", CONTRACT, "stored"
     ).shape == (5, 1, 8, 8)
     np.savez(tmp_path / "data" / "train.npz", x=x[:100], y=np.zeros(100, np.int64))
@@ -97,7 +97,7 @@ def test_unless_told_it_calibrates_on_as_many_samples_as_brainchips_tool(tmp_pat
 
 
 def drawn(root: Path, seed: int) -> Any:
-    return calibrate._samples(calibrate.CalibrateParams(seed=seed), root / "data", CONTRACT, "stored")
+    return calibrate.chosen_samples(calibrate.CalibrateParams(seed=seed), root / "data", CONTRACT, "stored")
 
 
 def test_no_samples_and_nan_samples(tmp_path: Path) -> None:

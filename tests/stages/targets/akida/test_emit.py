@@ -50,6 +50,8 @@ def test_emits_a_folder_that_runs_as_its_readme_says(tmp_path: Path) -> None:
         "mapping.json",
         "summary.txt",
         "README.md",
+        "model.py",
+        "host.py",
     }
     assert (metrics["layers"], metrics["layers_in_hardware"], metrics["input"]) == (3, 3, "stored")
     assert read_contract(folder) == replace(CONTRACT, outputs=(Output("scores", (4,)),))
