@@ -73,7 +73,7 @@ def chosen_samples(
     """
     import numpy as np
 
-    from recast.stages.common import dataset
+    from recast.stages.common import dataset, npz_files
 
     chosen = dataset.first(dataset.read_stored(data, "calibration")[0], params.samples, "calibrate.samples")
     if params.samples is None and len(chosen) < SAMPLES and (data / "train.npz").is_file():
@@ -81,6 +81,7 @@ def chosen_samples(
         wanted = min(SAMPLES - len(chosen), len(train))
         # sorted: the file is read from its beginning to its end, and ranges know no order
         drawn = np.sort(np.random.default_rng(params.seed).permutation(len(train))[:wanted])
+        npz_files.fetch(train, drawn)
         chosen = np.concatenate([chosen, train[drawn]])
     normalised = dataset.taken(contract, chosen, "calibration")
     found: NDArray[Any] = chosen if takes == "stored" else normalised
