@@ -90,7 +90,8 @@ def _print(console: Console, table: Table, recipe: RecipeFacts) -> None:
 
 
 def _notes(recipe: RecipeFacts) -> Iterator[str]:
-    """What the table leaves out: how latency was measured, what failed and why, limits that are missed."""
+    """What the table leaves out: how latency was measured, what failed and why, limits that are missed, and figures in
+    the targets' own units."""
     said = {f"latency of {target.name}: {latency_said(target.latency)}" for target in recipe.targets if target.latency}
     yield from sorted(said)
     for target in recipe.targets:
@@ -104,6 +105,10 @@ def _notes(recipe: RecipeFacts) -> Iterator[str]:
         for limit in target.limits:
             if limit.met is False:
                 yield f"{target.name}: {limit.name} is {limit.bound:g} and {limit.value:g} was measured"
+    for target in recipe.targets:
+        if target.figures:
+            figures = ", ".join(f"{name} {one_line(_cell(value))}" for name, value in target.figures.items())
+            yield f"{target.name} in its own units: {figures}"
     for target in recipe.targets:
         if target.artifact:
             yield f"{target.name}: {target.artifact}"

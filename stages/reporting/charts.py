@@ -194,6 +194,33 @@ def _by_layer(x: str, y: list[str], rows: Sequence[Mapping[str, str]]) -> tuple[
     return _spec(values, {"type": "point", "filled": True, "size": 70, "tooltip": True}, encoding, {"step": 22}), told
 
 
+def _bars(x: str, y: list[str], rows: Sequence[Mapping[str, str]]) -> tuple[Spec, str] | None:
+    values = [
+        {"at": row[x], "value": value, "of": _words(name)}
+        for row in rows
+        for name in y
+        if (value := _number(row.get(name))) is not None
+    ]
+    if not values:
+        return None
+    most = max(values, key=lambda value: float(str(value["value"])))
+    encoding: Spec = {
+        "y": {
+            "field": "at",
+            "type": "nominal",
+            "sort": [row[x] for row in rows],
+            "title": None,
+            "axis": {"labelLimit": 150},
+        },
+        "x": {"field": "value", "type": "quantitative", "title": ", ".join(map(_words, y))},
+    }
+    if len(y) > 1:
+        encoding["yOffset"] = {"field": "of"}
+        encoding["color"] = {"field": "of", "type": "nominal", "title": None}
+    told = f"the most {most['of']} is {float(str(most['value'])):.4g}, at {most['at']}"
+    return _spec(values, {"type": "bar", "tooltip": True}, encoding, {"step": 22}), told
+
+
 def ranges(chosen: Mapping[str, Sequence[float]], seen: Mapping[str, Sequence[float]]) -> tuple[Spec, str]:
     """Ranges as calibration chose them, beside what the float model's layers gave: name -> lowest, highest."""
     values = [
@@ -242,4 +269,10 @@ def _in_order(name: str) -> tuple[float, str]:
     return (float("inf") if value is None else value, name)
 
 
-_DRAWN = {"linear": _lines, "confusion": _confusion, "scatter": _scatter, "error_by_layer": _by_layer}
+_DRAWN = {
+    "linear": _lines,
+    "confusion": _confusion,
+    "scatter": _scatter,
+    "error_by_layer": _by_layer,
+    "bar_horizontal": _bars,
+}

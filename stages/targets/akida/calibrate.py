@@ -1,6 +1,9 @@
 """Find the range of every activation on the calibration samples, and make the integer model from them, once.
 
-Deterministic: ranges are found with a fixed number of threads, and what quantizeml adds is put in one order.
+BrainChip's tools calibrate on 1,024 samples. Where `data` wrote fewer, train samples are drawn to make as many.
+
+Deterministic: samples are drawn by a seed, ranges are found with a fixed number of threads, and what quantizeml adds is
+put in one order.
 """
 
 from __future__ import annotations
@@ -25,10 +28,19 @@ if TYPE_CHECKING:
     from recast.stages.common.dataset import Contract
 
 
+SAMPLES = 1024
+"""as quantizeml has it"""
+
+
 class CalibrateParams(Params):
     """On which samples ranges are found."""
 
-    samples: int = Field(default=128, gt=0, description="calibration samples, from the first")
+    samples: int | None = Field(
+        default=None,
+        gt=0,
+        description="calibration samples, from the first; unset: all, and train samples to make 1024, if there are",
+    )
+    seed: int = Field(default=0, ge=0, description="by which those train samples are drawn")
     batch_size: int = Field(default=64, gt=0, description="samples run at once")
 
 
@@ -43,15 +55,37 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     stated = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))
     contract = dataset.read_contract(inputs["data"])
     lowered = onnx_files.read_model(inputs["quantize"] / "model.onnx")
-    samples = dataset.first(dataset.read(inputs["data"], "calibration")[0], params.samples, "calibrate.samples")
-    scheme = Scheme(stated["input"], stated["input_type"], stated["per_tensor_activations"])
-    if scheme.input == "stored":
-        samples = dataset.read_stored(inputs["data"], "calibration")[0][: params.samples]
+    scheme = Scheme(stated["input"], stated["input_type"], stated["per_tensor_activations"], stated["last_output_bits"])
+    samples = chosen_samples(params, inputs["data"], contract, scheme.input)
     samples = layouts.apply(samples, layouts.read(stated["layout"]).start)
     made, ranges = integer_model(lowered, samples, contract, scheme, params.batch_size, params.resources.cpu)
     onnx_files.check(made, "the integer model")
     onnx_files.write_model(made, out / "model.onnx")
-    return {"samples": params.samples, "ranges": len(ranges), "layers": len(made.graph.node)}
+    return {"samples": len(samples), "ranges": len(ranges), "layers": len(made.graph.node)}
+
+
+def chosen_samples(
+    params: CalibrateParams, data: Path, contract: Contract, takes: quantizeml_steps.Values
+) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """Samples (n, *shape), stored or normalised.
+
+    Raises StageError for fewer than `samples`, for none, and for NaN or infinity.
+    """
+    import numpy as np
+
+    from recast.stages.common import dataset, npz_files
+
+    chosen = dataset.first(dataset.read_stored(data, "calibration")[0], params.samples, "calibrate.samples")
+    if params.samples is None and len(chosen) < SAMPLES and (data / "train.npz").is_file():
+        train = dataset.read_stored(data, "train")[0]
+        wanted = min(SAMPLES - len(chosen), len(train))
+        # sorted: the file is read from its beginning to its end, and ranges know no order
+        drawn = np.sort(np.random.default_rng(params.seed).permutation(len(train))[:wanted])
+        npz_files.fetch(train, drawn)
+        chosen = np.concatenate([chosen, train[drawn]])
+    normalised = dataset.taken(contract, chosen, "calibration")
+    found: NDArray[Any] = chosen if takes == "stored" else normalised
+    return found
 
 
 @dataclass(frozen=True)
@@ -61,6 +95,7 @@ class Scheme:
     input: quantizeml_steps.Values
     input_type: quantizeml_steps.IntegerType
     per_tensor_activations: bool
+    last_output_bits: int | None = None
 
 
 def integer_model(
@@ -75,20 +110,20 @@ def integer_model(
 
     Raises StageError as `activation_ranges` and `integer.make_integer`.
     """
-    import numpy as np
-
-    found = activation_ranges(lowered, samples.astype(np.float32), scheme.per_tensor_activations, batch_size, threads)
+    found = activation_ranges(lowered, samples, scheme.per_tensor_activations, batch_size, threads)
     if scheme.input == "stored":
         # every stored value is an integer from 0 to 255 already: the whole range, so that nothing is lost
         found[onnx_files.only_input(lowered, "the lowered model").name] = _every_byte(contract)
-    made = quantizeml_steps.make_integer(lowered, found, scheme.input_type, scheme.per_tensor_activations)
+    made = quantizeml_steps.make_integer(
+        lowered, found, scheme.input_type, scheme.per_tensor_activations, scheme.last_output_bits
+    )
     if scheme.input == "stored":
         quantizeml_steps.take_stored(made)
     return made, found
 
 
 def activation_ranges(
-    lowered: onnx_files.Model, samples: NDArray[np.float32], per_tensor: bool, batch_size: int, threads: int
+    lowered: onnx_files.Model, samples: NDArray[Any], per_tensor: bool, batch_size: int, threads: int
 ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Lowest and highest value of each float tensor over samples (N, *shape).
 
@@ -110,7 +145,9 @@ def activation_ranges(
 
     ranges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     done = 0
-    for batch, count in onnx_files.split(samples, batch_size):
+    for few, count in onnx_files.split(samples, batch_size):
+        # here, so that stored samples are never held as floats all at once
+        batch = few.astype(np.float32, copy=False)
         with foreign("onnxruntime cannot run the lowered model on several samples", "give it a batch of any size"):
             made = session.run(tensors, {name: batch})
         for tensor, values in zip([name, *tensors], [batch, *made], strict=True):

@@ -149,8 +149,9 @@ PHRASES: tuple[tuple[str, Limit], ...] = (
         r"first layer of a pass|first layer of the sequence|start a sequence with",
         Limit("the layer before it is in software"),
     ),
+    (r"not have this hardware compone", Limit("the device has no unit that runs such a layer")),
     (
-        r"Unsupported layer type|not compatible with the map constraints|not have this hardware compone",
+        r"Unsupported layer type|not compatible with the map constraints",
         Limit("hardware has no such layer", "use a convolution or a dense layer in its place"),
     ),
 )
@@ -160,6 +161,12 @@ _SENTENCES = re.compile(r"(?<=[.)])\s+(?!The maximum value|Maximum size)(?=[A-Z]
 """where one ends: the size that is allowed is said in another, of what the one before it is about"""
 _AT_MOST = re.compile(r"(?:is|exceed|exceeds)[^\d.]*(\d+)( bytes)?")
 _GOT = re.compile(r"\(got (\d+)")
+
+
+def of_layer(said: str) -> tuple[str, str]:
+    """The layer that akida says it cannot map, empty if it names none, and what it says of it, in one line."""
+    named = re.match(r"Cannot map layer '([^']*)'", said)
+    return named[1] if named else "", " ".join(said[named.end() if named else 0 :].split()).lstrip(".: ")
 
 
 def limits(said: str) -> list[Limit]:

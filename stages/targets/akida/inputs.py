@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recast.stages.base import StageError, progress
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import mapping, quantizeml_steps
+from recast.stages.targets.akida import devices, mapping, quantizeml_steps
 from recast.stages.targets.akida.calibrate import Scheme, integer_model
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def attempt(
     per_tensor_activations: bool,
     threads: int,
     scratch: Path,
+    last_output_bits: int | None = None,
 ) -> list[Tried]:
     """Take each kind of input to Akida, until one has all layers in hardware: the kinds come in order of preference.
 
@@ -97,7 +98,8 @@ def attempt(
         if kind.type == "uint8" and not starts_with_image_convolution(graph, contract):
             continue
         try:
-            one = _taken_to_akida(kind, graph, contract, per_tensor_activations, threads, scratch)
+            scheme = Scheme(kind.values, kind.type, per_tensor_activations, last_output_bits)
+            one = _taken_to_akida(kind, graph, contract, scheme, threads, scratch)
         except StageError as error:
             one = Tried(kind, refusal=error)
         tried.append(one)
@@ -137,19 +139,19 @@ def lower(values: quantizeml_steps.Values, model: onnx_files.Model, contract: Co
 
 
 def _taken_to_akida(
-    kind: Kind, lowered: onnx_files.Model, contract: Contract, per_tensor: bool, threads: int, scratch: Path
+    kind: Kind, lowered: onnx_files.Model, contract: Contract, scheme: Scheme, threads: int, scratch: Path
 ) -> Tried:
     import numpy as np
 
     random = np.random.default_rng(0)
     shape = (8, *contract.shape)
     noise = random.uniform(0, 255, shape) if kind.values == "stored" else random.normal(0, 1, shape)
-    scheme = Scheme(kind.values, kind.type, per_tensor)
     made, _ = integer_model(lowered, noise, contract, scheme, batch_size=8, threads=threads)
     model = quantizeml_steps.to_akida(made)
     path = scratch / "tried.fbz"
     model.save(str(path))
-    software = tuple((device, len(mapping.in_software(mapping.mapped(path, device)))) for device in mapping.DEVICES)
+    mapped = {device: mapping.mapped(path, device) for device in devices.VIRTUAL}
+    software = tuple((device, len(mapping.in_software(one))) for device, one in mapped.items())
     return Tried(kind, lowered, len(model.layers), software)
 
 

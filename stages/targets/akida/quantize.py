@@ -6,10 +6,11 @@ The ranges of activations come in `calibrate`. Deterministic: quantizeml's rando
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from recast.stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 from recast.stages.common.onnx_models import onnx_files
@@ -26,11 +27,33 @@ if TYPE_CHECKING:
 KINDS = (Kind("stored", "uint8"), Kind("normalised", "uint8"), Kind("normalised", "int8"))
 
 
+def _only(*bits: int | None) -> Callable[[Any], Any]:
+    """A check that a number of bits is one of these; its ValueError says why no other can be."""
+    there = " or ".join("unset" if one is None else str(one) for one in bits)
+    why = "Only default bitwidth qparams is allowed."
+    if None in bits:
+        why = "Only {None, 8} is allowed as last_output_bits."
+    whole = f"quantizeml quantizes ONNX models to nothing else: '{why}'"
+
+    def check(value: Any) -> Any:
+        if type(value) is bool or value not in bits:
+            raise ValueError(f"must be {there}, not {value}, since {whole}; leave it out")
+        return value
+
+    return check
+
+
 class QuantizeParams(Params):
     """The scheme. For ONNX models quantizeml has 8-bit weights and activations only."""
 
-    weight_bits: Literal[8] = Field(default=8, description="bits of a weight")
-    activation_bits: Literal[8] = Field(default=8, description="bits of an activation")
+    weight_bits: Annotated[Literal[8], BeforeValidator(_only(8))] = Field(default=8, description="bits of a weight")
+    activation_bits: Annotated[Literal[8], BeforeValidator(_only(8))] = Field(
+        default=8, description="bits of an activation"
+    )
+    buffer_bits: Annotated[Literal[32], BeforeValidator(_only(32))] = Field(default=32, description="bits of a sum")
+    last_output_bits: Annotated[Literal[8] | None, BeforeValidator(_only(8, None))] = Field(
+        default=None, description="bits of the last layer's output; unset: those of its sums"
+    )
     per_tensor_activations: bool = Field(
         default=False, description="one scale per activation tensor, not one per channel"
     )
@@ -76,7 +99,9 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
         and params.input_type in ("auto", kind.type)
         and not (kind.values == "stored" and (obstacle(contract) or not stored_as_taken))
     ]
-    tried = attempt(kinds, made.model, contract, params.per_tensor_activations, threads, inputs.scratch)
+    tried = attempt(
+        kinds, made.model, contract, params.per_tensor_activations, threads, inputs.scratch, params.last_output_bits
+    )
     if not tried:
         raise _impossible(params, contract, made.layout)
     try:

@@ -67,11 +67,16 @@ def _drop_idle_output_padding(model: onnx_files.Model) -> None:
 
 
 def make_integer(
-    lowered: onnx_files.Model, ranges: Ranges, input_type: IntegerType, per_tensor_activations: bool
+    lowered: onnx_files.Model,
+    ranges: Ranges,
+    input_type: IntegerType,
+    per_tensor_activations: bool,
+    last_output_bits: int | None = None,
 ) -> onnx_files.Model:
     """The integer model (8-bit weights and activations) of a lowered graph and its activation ranges.
 
-    It takes floats, which its first node quantizes. Raises StageError naming every node that stays float, and why.
+    `last_output_bits`: of the last layer's output, 8, or None for 32. The model takes floats, which its first node
+    quantizes. Raises StageError naming every node that stays float, and why.
     """
     from onnxruntime.quantization.calibrate import TensorData
     from quantizeml.layers.quantization_params import QuantizationParams, quantization
@@ -81,7 +86,9 @@ def make_integer(
     copy = type(lowered)()
     copy.CopyFrom(lowered)
     data = {name: TensorData(lowest=low, highest=high) for name, (low, high) in ranges.items()}
-    params = QuantizationParams(input_dtype=input_type, per_tensor_activations=per_tensor_activations)
+    params = QuantizationParams(
+        input_dtype=input_type, per_tensor_activations=per_tensor_activations, last_output_bits=last_output_bits
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

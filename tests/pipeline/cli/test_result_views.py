@@ -62,6 +62,13 @@ def test_results_are_shown_with_latency_beside_the_float_models(place: Path) -> 
     assert other == ["onnxruntime", "not", "run", *["–"] * 7]
 
 
+def test_what_a_target_measures_in_its_own_units_follows_the_table(place: Path) -> None:
+    figures = {"emit.nps": 18, "verify.activation_sparsity": 0.512345678, "emit.engine": "a\x1b[31m\nb"}
+    lines = shown(place, facts(place, figures=figures)).splitlines()
+    assert "akida in its own units: emit.nps 18, verify.activation_sparsity 0.512346, emit.engine a b" in lines
+    assert not any("own units" in line for line in shown(place, facts(place, figures={})).splitlines())
+
+
 def test_a_failure_is_shown_without_what_would_command_the_terminal(place: Path) -> None:
     text = shown(place, facts(place, state=State.FAILED, error="no \x1b[31mlayer\nfits"))
     assert "akida failed: no layer fits" in text and "\x1b" not in text

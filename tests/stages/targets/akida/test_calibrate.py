@@ -65,8 +65,39 @@ def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_more_samples_than_there_are(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"calibrate\.samples is 128, but there are 64") as caught:
-        workplace(tmp_path).run(calibrate.STAGE, "calibrate")
+        workplace(tmp_path).run(calibrate.STAGE, "calibrate", samples=128)
     assert caught.value.remedy.startswith("lower calibrate.samples to 64")
+
+
+def test_unless_told_it_calibrates_on_as_many_samples_as_brainchips_tool(tmp_path: Path) -> None:
+    """Those of the data first, then train samples drawn by the seed; fewer where there are no more."""
+    import inspect
+
+    from quantizeml.models import quantize as vendors
+
+    assert inspect.signature(vendors).parameters["num_samples"].default == calibrate.SAMPLES == 1024
+    work = workplace(tmp_path)
+    assert work.run(calibrate.STAGE, "few")["samples"] == 64
+    # of all train samples one is brighter than those that calibrate, and is drawn by some seeds only
+    x = np.zeros((1500, 1, 8, 8), np.uint8)
+    x[7] = 255
+    np.savez(tmp_path / "data" / "train.npz", x=x, y=np.zeros(1500, np.int64))
+    assert work.run(calibrate.STAGE, "calibrate")["samples"] == 1024
+    work.run(calibrate.STAGE, "again")
+    assert contents(tmp_path / "calibrate") == contents(tmp_path / "again")
+    made = {seed: drawn(tmp_path, seed) for seed in range(8)}
+    assert {len(one) for one in made.values()} == {1024}
+    assert all((one[:64] == images(64, 1)[0]).all() for one in made.values())
+    assert len({(one[64:] == 255).any() for one in made.values()}) == 2
+    assert calibrate.chosen_samples(  # what is told is what is taken
+        calibrate.CalibrateParams(samples=5), tmp_path / "data", CONTRACT, "stored"
+    ).shape == (5, 1, 8, 8)
+    np.savez(tmp_path / "data" / "train.npz", x=x[:100], y=np.zeros(100, np.int64))
+    assert work.run(calibrate.STAGE, "all")["samples"] == 164
+
+
+def drawn(root: Path, seed: int) -> Any:
+    return calibrate.chosen_samples(calibrate.CalibrateParams(seed=seed), root / "data", CONTRACT, "stored")
 
 
 def test_no_samples_and_nan_samples(tmp_path: Path) -> None:

@@ -5,14 +5,12 @@ import json
 import re
 import subprocess
 import sys
-import typing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Output, read_contract
@@ -20,7 +18,7 @@ from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida import emit, integer_check, runtime
 from recast.stages.targets.akida.layout import Layout
 from tests.lib.akida.calibrated_model import workplace
-from tests.lib.akida.networks import residual
+from tests.lib.akida.networks import plain, residual
 from tests.lib.onnx_models import CONTRACT, contents, images, initializer, model
 
 
@@ -52,6 +50,8 @@ def test_emits_a_folder_that_runs_as_its_readme_says(tmp_path: Path) -> None:
         "mapping.json",
         "summary.txt",
         "README.md",
+        "model.py",
+        "host.py",
     }
     assert (metrics["layers"], metrics["layers_in_hardware"], metrics["input"]) == (3, 3, "stored")
     assert read_contract(folder) == replace(CONTRACT, outputs=(Output("scores", (4,)),))
@@ -88,14 +88,52 @@ def test_a_layer_left_to_software_is_named_with_the_reason(tmp_path: Path) -> No
     )
 
 
-def test_the_devices_offered_are_akidas_own() -> None:
-    import akida
+def test_several_devices_get_a_column_each_and_the_same_model(tmp_path: Path) -> None:
+    work = workplace(tmp_path, unpadded())
+    work.run(emit.STAGE, "emit")
+    created = {"num_cnp_tnp": 8, "num_fnp": 2, "include_hrc": False, "name": "no_input_unit"}
+    metrics = work.run(emit.STAGE, "several", device=["TwoNodesIPv2", created])
+    assert (tmp_path / "several/model.fbz").read_bytes() == (tmp_path / "emit/model.fbz").read_bytes()
+    report = json.loads((tmp_path / "several" / "mapping.json").read_text())
+    (other,) = report["others"]
+    assert (report["device"], other["device"]) == ("TwoNodesIPv2", "no_input_unit")
+    assert report["figures"] == {name: metrics[name] for name in report["figures"]}
+    assert other["figures"] == {name: metrics[f"{name}_on_no_input_unit"] for name in other["figures"]}
+    assert (report["parts"]["hrc"], other["parts"]["hrc"]) == (True, False)
+    # without that unit, the first layer is in software as well
+    assert metrics["layers_in_software_on_no_input_unit"] == metrics["layers_in_software"] + 1 == 2
+    readme = (tmp_path / "several" / "README.md").read_text()
+    assert "| | TwoNodesIPv2 | no_input_unit |" in readme and readme.count("\n## Where each layer runs on") == 2
+    assert (tmp_path / "several" / "summary.txt").read_text().count("Model Summary") == 2
+    with pytest.raises(StageError, match=r"1 layer cannot run on no_input_unit: .*no unit that runs such a layer"):
+        workplace(tmp_path / "padded").run(emit.STAGE, "emit", device=["smallest", created], require_hardware=True)
 
-    own = [name for name in dir(akida.virtual_devices) if name.endswith("NodesIPv2")]
-    assert own
-    assert sorted(typing.get_args(emit.EmitParams.model_fields["device"].annotation)) == sorted(own)
-    with pytest.raises(ValidationError, match="SixNodesIPv2"):
-        emit.EmitParams(device="SixNodes")
+
+def test_what_the_model_takes_of_the_device_is_in_metrics_report_and_readme(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path, residual(0)).run(emit.STAGE, "emit")
+    report = json.loads((tmp_path / "emit" / "mapping.json").read_text())
+    assert report["figures"] == {name: metrics[name] for name in report["figures"]}
+    assert metrics["macs"] == sum(one["macs"] for one in report["layers"])
+    assert metrics["weight_bytes"] == sum(one["weight_bytes"] for one in report["layers"])
+    # 3x3 kernels of 8 filters over 8 channels, one byte each
+    assert {one["layer"]: one["weight_bytes"] for one in report["layers"]}["second"] == 3 * 3 * 8 * 8
+    assert metrics["layers_in_software"] == 0 and metrics["sequences"] == metrics["passes"] == 1
+    readme = (tmp_path / "emit" / "README.md").read_text()
+    assert f"| NPs that run it, over all passes | {metrics['nps']} |" in readme
+    assert "| second | Conv2D | hardware | " in readme
+
+
+def test_the_last_layers_output_may_have_eight_bits(tmp_path: Path) -> None:
+    """As QuantizationParams has it: the scores are then bytes, which a dequantizer follows."""
+    stored, found = images(32, 3)[0], {}
+    for bits in (None, 8):
+        root = tmp_path / str(bits)
+        workplace(root, plain(0), last_output_bits=bits).run(emit.STAGE, "emit", require_hardware=True)
+        found[runtime.load(root / "emit" / "model.fbz").get_layer("scores").parameters.output_bits] = runtime.predictor(
+            root / "emit"
+        )(stored)
+    assert list(found) == [32, 8]
+    assert 0 < np.abs(found[32] - found[8]).max() < 0.1 * np.abs(found[32]).max()
 
 
 def test_normalised_input_is_read_from_the_model(tmp_path: Path) -> None:

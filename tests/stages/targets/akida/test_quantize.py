@@ -2,17 +2,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Contract
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import inputs, mapping, quantize, quantizeml_steps
+from recast.stages.targets.akida import devices, inputs, quantize, quantizeml_steps
 from recast.stages.trunk.rewrites import simplify_process
 from tests.lib.akida.networks import residual
 from tests.lib.onnx_models import CONTRACT, Workplace, cnn, cnn_nodes, cnn_weights, initializer, model, write_data
@@ -108,7 +110,7 @@ def test_auto_takes_the_input_that_brings_most_layers_into_hardware(tmp_path: Pa
 
 def test_of_inputs_that_all_leave_layers_to_software_the_least_is_taken() -> None:
     def tried(values: quantizeml_steps.Values, *software: int) -> inputs.Tried:
-        counts = tuple(zip(mapping.DEVICES, software, strict=False))
+        counts = tuple(zip(devices.VIRTUAL, software, strict=False))
         return inputs.Tried(inputs.Kind(values, "uint8"), object(), 9, counts)
 
     stored, normalised = tried("stored", 3, 3), tried("normalised", 5, 0)
@@ -123,7 +125,7 @@ def test_nothing_more_is_tried_where_all_of_it_is_in_hardware(tmp_path: Path) ->
     workplace(tmp_path, cnn()).run(quantize.STAGE, "quantize")
     (one,) = scheme(tmp_path)["inputs_tried"]
     assert (one["input"], set(one["layers_in_software"].values())) == ("stored", {0})
-    assert set(one["layers_in_software"]) == set(mapping.DEVICES)
+    assert set(one["layers_in_software"]) == set(devices.VIRTUAL)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +143,21 @@ def test_an_input_type_that_cannot_be_had(tmp_path: Path, exported: Any, choice:
     with pytest.raises(StageError, match=message) as caught:
         workplace(tmp_path, exported()).run(quantize.STAGE, "quantize", **choice)
     assert caught.value.remedy == "set quantize.input_type to auto"
+
+
+@pytest.mark.parametrize("name", ["weight_bits", "activation_bits", "buffer_bits", "last_output_bits"])
+def test_bits_that_quantizeml_has_not_for_onnx_are_refused_in_its_words(name: str) -> None:
+    """Its own refusal is asked for, so that the reason is true."""
+    from quantizeml.models import QuantizationParams
+    from quantizeml.models import quantize as vendors
+
+    with pytest.raises(ValueError, match="Only") as theirs:
+        vendors(cnn(), qparams=QuantizationParams(**{name: 4}), samples=np.zeros((1, 1, 8, 8), np.float32))
+    said = str(theirs.value).partition(".")[0]
+    with pytest.raises(ValidationError, match=re.escape(f"'{said}.'; leave it out")) as ours:
+        quantize.QuantizeParams.model_validate({name: 4})
+    assert re.search(r"must be (8|32|8 or unset), not 4, since quantizeml", str(ours.value))
+    assert quantize.QuantizeParams.model_validate({name: 32 if name == "buffer_bits" else 8})
 
 
 def test_an_operation_akida_lacks_is_named(tmp_path: Path) -> None:

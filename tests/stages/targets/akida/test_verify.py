@@ -39,6 +39,9 @@ def test_every_layer_of_the_emitted_model_is_compared(tmp_path: Path) -> None:
     assert emitted["kind"] == "same" and emitted["blamed"] is None and len(emitted["layers"]) >= 2
     rows = (tmp_path / "verify/confusion.csv").read_text().splitlines()
     assert rows[0] == "actual,predicted" and len(rows) == 65
+    assert 0 <= metrics["activation_sparsity"] < 1 and 0 < metrics["work_at_most_mean"] <= metrics["work_at_most"]
+    (table,) = [one for one in verify.STAGE.plots_for({}) if one.y == ("zeros",)]
+    assert (tmp_path / "verify" / table.file).read_text().startswith("layer,type,zeros,macs,work_at_most\nconv,")
 
 
 def spatial(flat: bool) -> Any:
