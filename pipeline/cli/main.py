@@ -33,6 +33,7 @@ from recast.pipeline.core.layout import (
     RECORD,
     find_root,
     launcher,
+    of_another_clone,
 )
 from recast.pipeline.dvc import remembered
 from recast.pipeline.execution.events import Changed, Ended, Event, Message, Planned, Progress, State
@@ -172,6 +173,8 @@ def _init(options: argparse.Namespace) -> Exit:
     plan = make_plan(folder)
     call, name = launcher(folder), next(iter(plan.recipes))
     print(f"\nnext: '{call} run {name}' runs a recipe, '{call} new' writes one, '{call} doctor' looks at this machine")
+    if problem := of_another_clone(folder):
+        _warn(f"recast: warning: {problem.message}; {problem.remedy}")
     return Exit.DONE
 
 
