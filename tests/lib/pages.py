@@ -43,6 +43,20 @@ def prose(page: str) -> str:
     return _FENCE.sub("", page)
 
 
+def typed(page: str) -> Iterator[str]:
+    """What follows `recast` in each command that a page has its reader type."""
+    for block in blocks(page):
+        for line in re.sub(r"\\\n\s*", " ", block.text).splitlines():
+            found = re.match(r"(\$ )?(?:\./)?recast (.+)", line)
+            if found and (found[1] or block.language == "sh"):
+                yield found[2]
+
+
+def named(page: str) -> list[str]:
+    """What follows `recast` in each command that a sentence or a table names."""
+    return re.findall(r"`(?:\./)?recast ([a-z][^`]*)`", prose(page))
+
+
 def links(page: str) -> list[str]:
     """Where links lead, as they are written; those of images too."""
     return re.findall(r"(?<!`)\]\(([^()\s]+)\)", re.sub(r"`[^`\n]*`", "code", prose(page)))
