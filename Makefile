@@ -8,7 +8,7 @@ VENV = .venv/bin/python
 # what the stages' processes are told must not leak in from an activated environment
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo test test-slow check clean
+.PHONY: help setup demo test test-slow check docs clean
 
 help:
 	@echo "make demo       train, recast and verify the digits recipe"
@@ -16,6 +16,7 @@ help:
 	@echo "make setup      only install Recast into .venv"
 	@echo "make test-slow  run the tests that take minutes"
 	@echo "make check      lint, types, imports, and that dvc.yaml and the docs match the code"
+	@echo "make docs       build the documentation as a site, into build/docs/html"
 	@echo "make clean      delete .venv, .recast and artifacts (environments and DVC's cache stay)"
 
 setup: .venv/installed-recast
@@ -37,8 +38,11 @@ check: .venv/installed-dev
 	./recast sync --check
 	$(VENV) docs/draw_house.py --check
 
+docs: .venv/installed-recast
+	$(VENV) docs/site/build.py
+
 clean:
-	rm -rf .venv .recast artifacts
+	rm -rf .venv .recast artifacts build/docs
 
 .venv/bin/uv: envs/recast.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from recast.pipeline.cli.entered import enter_root
 from recast.pipeline.cli.looking_verbs import say_sound
+from recast.pipeline.cli.terminal import warn
 from recast.pipeline.cli.verb import Add, Verb
 from recast.pipeline.core.errors import Exit, RecastError
-from recast.pipeline.core.layout import RECIPES, launcher
+from recast.pipeline.core.layout import RECIPES, launcher, of_another_clone
 
 
 def add_arguments(add: Add) -> None:
@@ -76,6 +77,8 @@ def _init(options: argparse.Namespace) -> Exit:
     plan = make_plan(folder)
     call, name = launcher(folder), next(iter(plan.recipes))
     print(f"\nnext: '{call} run {name}' runs a recipe, '{call} new' writes one, '{call} doctor' looks at this machine")
+    if problem := of_another_clone(folder):
+        warn(f"recast: warning: {problem.message}; {problem.remedy}")
     return Exit.DONE
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from recast.pipeline.core.errors import RecastError
-from recast.stages import LAUNCHER
+from recast.stages import IS_INSTALLED, LAUNCHER
 from recast.stages import PACKAGE as PACKAGE
 
 RECIPES = "recipes"
@@ -37,6 +38,8 @@ DEVICE_STAGE = f"{GUARD}-{DEVICE_WITHIN}"
 """the stage that has DVC write device.txt where it is missing"""
 
 
+INSTALL = ("python", "-m", "pip", "install", "--requirement", str(PACKAGE / PINS / "recast.txt"), str(PACKAGE))
+"""what installs a clone's Recast, with its pins, into the environment of that Python"""
 STAGE_LAUNCHER = LAUNCHER
 """how dvc.yaml has DVC call Recast: by the clone's launcher, or by the command that was installed"""
 
@@ -91,6 +94,16 @@ def launcher(root: Path) -> str:
     """How Recast is called there: by the repository's own launcher if it has one, else by the installed command."""
     own = root / "recast"
     return "./recast" if own.is_file() and os.access(own, os.X_OK) else "recast"
+
+
+def of_another_clone(root: Path) -> RecastError | None:
+    """What keeps stages from being called there: the Recast that runs is a clone's own, and this is not that clone."""
+    if IS_INSTALLED or launcher(root) == STAGE_LAUNCHER:
+        return None
+    return RecastError(
+        f"this Recast is that of the clone {PACKAGE}, whose stages are files of that clone: it runs no other project",
+        f"install it where no clone is, by '{shlex.join(INSTALL)}'",
+    )
 
 
 def find_root() -> Path:

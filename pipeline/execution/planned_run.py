@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.layout import of_another_clone
 from recast.pipeline.dvc import remembered
 from recast.pipeline.dvc.sync import sync
 from recast.pipeline.execution.elsewhere import ElsewhereRunner
@@ -58,6 +59,8 @@ def run(request: Request, conditions: Conditions, head_start: HeadStart, warn: C
         targets = dvc_names(plan, request)
     if said := warning(plan):
         warn(said)
+    if problem := of_another_clone(root):
+        raise problem
     sync(root, plan, say)
     with _runner(conditions, plan, stamp, head_start) as runner:
         head_start.begin(runner)

@@ -43,6 +43,7 @@ _HEADER = re.compile(r"^#\s*(python|size|preload):\s*(.+?)\s*$", re.MULTILINE)
 _PRELOAD = re.compile(r"^#\s*preload:.*\n", re.MULTILINE)
 _POLL_SECONDS = 0.2
 _OWN = ("recast", "dask", "dev")  # pins of .venv itself, no stage runs there
+_OF_A_CLONE = ("docs",)  # what the pages of this repository are made into a site with
 # as in `x86_64-linux-gnu.so`: a home may be shared by machines of several kinds. The version of Python is in the pins
 _PLATFORM = f"{EXTENSION_SUFFIXES[0].split('-', 2)[-1]} {os.uname().machine}"
 
@@ -69,7 +70,12 @@ def set_device(root: Path, chosen: str) -> None:
 
 def names(root: Path) -> tuple[str, ...]:
     """The environments that have a pin file, in the repository, Recast or a plugin, sorted."""
-    return tuple(sorted(pin_files(root).keys() - {*_OWN}))
+    pins = pin_files(root)
+    return tuple(sorted(pins.keys() - {*_OWN, *(name for name in _OF_A_CLONE if not _is_of(root, pins.get(name)))}))
+
+
+def _is_of(root: Path, pins: Path | None) -> bool:
+    return pins is not None and pins.is_relative_to(root)
 
 
 def wanted(root: Path) -> Iterator[Environment]:

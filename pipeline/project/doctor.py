@@ -13,7 +13,14 @@ from importlib import metadata
 from pathlib import Path
 
 from recast.pipeline.core.errors import RecastError, RecipeError
-from recast.pipeline.core.layout import OLD_ENVIRONMENTS, USER_FOLDER, environments_folder, find_root, launcher
+from recast.pipeline.core.layout import (
+    OLD_ENVIRONMENTS,
+    USER_FOLDER,
+    environments_folder,
+    find_root,
+    launcher,
+    of_another_clone,
+)
 from recast.pipeline.core.version import described
 from recast.pipeline.dvc import dvcfile
 from recast.pipeline.dvc.dvcfile_parts import DVCFILE
@@ -119,6 +126,8 @@ def _command(root: Path) -> Check:
     """Whether what dvc.yaml and git call can be found by them."""
     call = launcher(root)
     name = "command"
+    if problem := of_another_clone(root):
+        return Check(name, State.PROBLEM, problem.message, problem.remedy)
     if call == "recast" and not shutil.which("recast"):
         return Check(
             name, State.PROBLEM, "'recast' is not on PATH, where DVC looks for it", "activate where it is installed"

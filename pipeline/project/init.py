@@ -24,7 +24,7 @@ WORKFLOW = ".github/workflows/recast.yml"
 FIRST = "digits"
 """the first recipe"""
 _MODULE, _CLASS = "digits_cnn", "DigitsCnn"
-_GIT_IGNORES = (".recast/", f"{ARTIFACTS}/", f"/{DEVICE}", "/downloads/", "/dvc_plots/", "__pycache__/")
+_GIT_IGNORES = (".recast/", f"{ARTIFACTS}/", f"/{DEVICE}", "/downloads/", "/dvc_plots/", "/report.html", "__pycache__/")
 _EDITORS_LEAVE = ("/recipes/**/.#*", "/recipes/**/.*.sw?", "/recipes/**/*~")
 _DVC_IGNORES = (".recast", ".venv", "downloads", "__pycache__", *_EDITORS_LEAVE)
 

@@ -36,7 +36,7 @@ class EmitParams(Params):
 
 
 def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
-    """quantize/, calibrate/ and the data's contract -> the workspace; see docs/targets.md.
+    """quantize/, calibrate/ and the data's contract -> the workspace; see docs/targets/cairo.md.
 
     Raises StageError if the model is too large for the bytecode limit even with its weights passed as call data.
     """

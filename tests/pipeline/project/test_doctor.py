@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recast.pipeline.cli.main import main
+from recast.pipeline.core import layout
 from recast.pipeline.core.version import version
 from recast.pipeline.dvc import dvcfile
 from recast.pipeline.planning.make_plan import make_plan
@@ -41,6 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(place)
     monkeypatch.setenv("RECAST_HOME", str(tmp_path / "a home"))  # where nothing is built
     on_path(monkeypatch)
+    monkeypatch.setattr(layout, "IS_INSTALLED", True)  # as where no clone of Recast is
     return place
 
 
@@ -54,6 +56,13 @@ def test_a_sound_project_has_no_problem(project: Path) -> None:
     assert {"recast", "python", "git", "uv", "recipes", "command", "dvc", "disk", "environment akida"} <= set(found)
     assert version() in found["recast"].found and "(2.4 GB)" in found["environment akida"].found
     assert found["dvc.yaml"].found == "matches the recipes"
+
+
+def test_the_recast_of_a_clone_runs_no_other_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "IS_INSTALLED", False)
+    found = examined(project)["command"]
+    assert found.state is State.PROBLEM and f"the clone {ROOT}" in found.found
+    assert f"'python -m pip install --requirement {ROOT}/envs/recast.txt {ROOT}'" in found.remedy
 
 
 def test_packages_that_are_asked_for_and_not_locked_are_found(project: Path) -> None:

@@ -75,6 +75,16 @@ def test_a_fresh_repository_becomes_a_project_whose_recipe_is_sound(project: Pat
     }
 
 
+def test_the_recast_of_a_clone_says_that_it_runs_no_other_project(project: Path) -> None:
+    wanted = f"this Recast is that of the clone {ROOT}"
+    install = f"'python -m pip install --requirement {ROOT}/envs/recast.txt {ROOT}'"
+    begun = recast(project, "init", "--yes")
+    assert begun.returncode == 0 and wanted in begun.stderr and install in begun.stderr
+    ran = recast(project, "run", "digits")
+    assert ran.returncode == 2 and wanted in ran.stderr and install in ran.stderr
+    assert not (project / "dvc.yaml").exists()
+
+
 def test_a_second_time_leaves_everything_as_it_is(project: Path) -> None:
     made(project, workflow=True)
     before = contents(project)
