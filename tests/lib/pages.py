@@ -43,11 +43,11 @@ def prose(page: str) -> str:
     return _FENCE.sub("", page)
 
 
-def typed(page: str) -> Iterator[str]:
-    """What follows `recast` in each command that a page has its reader type."""
+def typed(page: str, program: str = "recast") -> Iterator[str]:
+    """What follows the program's name in each command that a page has its reader type."""
     for block in blocks(page):
         for line in re.sub(r"\\\n\s*", " ", block.text).splitlines():
-            found = re.match(r"(\$ )?(?:\./)?recast (.+)", line)
+            found = re.match(rf"(\$ )?(?:\./|\.venv/bin/)?{program} (.+)", line)
             if found and (found[1] or block.language == "sh"):
                 yield found[2]
 

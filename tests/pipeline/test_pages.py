@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from dvc.cli.parser import get_main_parser
 from ruamel.yaml import YAML
 
 from recast.pipeline.cli.arguments import parse
@@ -53,6 +54,10 @@ def test_commands_are_those_that_there_are(page: Path) -> None:
     for command in typed(text):
         if not re.search(r"[…\[|]", command):  # which stand for what the reader puts there
             assert understood(shlex.split(command, comments=True)) == "", command
+    for command in typed(text, "dvc"):
+        if not re.search(r"[…\[|]", command):
+            _, unknown = get_main_parser().parse_known_args(shlex.split(command.partition(" && ")[0], comments=True))
+            assert not unknown, command
     for command in named(text):
         verb, *rest = command.split()
         shown = help_of(verb)
