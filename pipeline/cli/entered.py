@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from recast.pipeline.cli.terminal import warn
 from recast.pipeline.core.errors import RecastError
-from recast.pipeline.core.layout import find_root
+from recast.pipeline.core.layout import PACKAGE, find_root, user_folder
 from recast.stages import IS_INSTALLED
 
 if TYPE_CHECKING:
@@ -24,6 +24,17 @@ def enter_root() -> Path:
         raise RecastError("this is a clone of Recast, which runs its own code", "use its own './recast' here")
     os.chdir(root)
     return root
+
+
+def enter_root_or_outside() -> Path:
+    """The same; where there is no project, a place that is none, for what works on a release alone."""
+    try:
+        return enter_root()
+    except RecastError:
+        place = user_folder() / "outside" if IS_INSTALLED else PACKAGE
+        place.mkdir(parents=True, exist_ok=True)
+        os.chdir(place)
+        return place
 
 
 def everything(root: Path, wanted: Sequence[str]) -> Plan:

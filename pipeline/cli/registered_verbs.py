@@ -9,13 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recast.pipeline.cli.entered import enter_root
+from recast.pipeline.cli.entered import enter_root, enter_root_or_outside
 from recast.pipeline.cli.terminal import note
 from recast.pipeline.cli.verb import Verb, Wrapped, example_of
 from recast.pipeline.core.address import TARGET_FORM
 from recast.pipeline.core.errors import Exit, RecastError
-from recast.pipeline.core.layout import PACKAGE, user_folder
-from recast.stages import IS_INSTALLED
 
 if TYPE_CHECKING:
     from recast.pipeline.cli.verb import Group
@@ -58,21 +56,10 @@ def call(options: argparse.Namespace) -> Exit:
         from recast.pipeline.release.served import is_release, served
 
         if is_release(here / options.what):
-            root = _root_or_outside()
+            root = enter_root_or_outside()
             released = served(root, here / options.what, note)
     if released is None:
         root = enter_root()
     becomes = verb_call.call(root, options.name, vars(options), lambda text: print(text, file=sys.stderr), released)
     os.chdir(here)  # files are named as the user sees them
     os.execve(becomes.program, becomes.arguments, becomes.variables)
-
-
-def _root_or_outside() -> Path:
-    """The project's root, entered; where there is none, a place for what a release needs, which is no project."""
-    try:
-        return enter_root()
-    except RecastError:
-        place = user_folder() / "outside" if IS_INSTALLED else PACKAGE
-        place.mkdir(parents=True, exist_ok=True)
-        os.chdir(place)
-        return place

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recast.pipeline.cli.entered import enter_root
+from recast.pipeline.cli.entered import enter_root, enter_root_or_outside
 from recast.pipeline.cli.terminal import note
 from recast.pipeline.cli.verb import Add, Verb
 from recast.pipeline.core.address import TARGET_FORM
@@ -180,12 +180,12 @@ def _releases(root: Path, here: Path, options: Namespace) -> str:
     )
 
 
-def _printing(answer: Callable[[Path, Path, Namespace], str]) -> Verb:
-    """A verb that prints what this says; it is given the project's root, entered, and the folder it was called in."""
+def _printing(answer: Callable[[Path, Path, Namespace], str], enter: Callable[[], Path] = enter_root) -> Verb:
+    """A verb that prints what this says; it is given the root, entered, and the folder it was called in."""
 
     def call(options: Namespace) -> Exit:
         here = Path.cwd()
-        print(answer(enter_root(), here, options))
+        print(answer(enter(), here, options))
         return Exit.DONE
 
     return call
@@ -193,7 +193,7 @@ def _printing(answer: Callable[[Path, Path, Namespace], str]) -> Verb:
 
 VERBS: dict[str, Verb] = {
     "release": _printing(_release),
-    "verify-release": _printing(_verify),
+    "verify-release": _printing(_verify, enter_root_or_outside),
     "rebuild": _printing(_rebuild),
     "releases": _printing(_releases),
 }

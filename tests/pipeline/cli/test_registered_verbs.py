@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recast.pipeline.cli import registered_verbs
+from recast.pipeline.cli import entered
 from recast.pipeline.cli.main import main
 from recast.pipeline.processes import environments
 from recast.stages import registry
@@ -26,7 +26,7 @@ def test_a_release_is_served_where_no_project_is(
 ) -> None:
     folder = lay(tmp_path / "r")
     monkeypatch.setenv("RECAST_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(registered_verbs, "IS_INSTALLED", installed)
+    monkeypatch.setattr(entered, "IS_INSTALLED", installed)
     monkeypatch.setitem(registry.PREDICTORS, "b.emit", Entry("a_predictor", "onnx"))
     python = SimpleNamespace(python=Path("python"))
     monkeypatch.setattr(environments, "ensure", lambda root, name, say: python)
@@ -44,7 +44,7 @@ def test_a_release_is_served_where_no_project_is(
         main(["serve", "../r"])
     job = json.loads(became[0][-1])
     assert job["artifacts"]["directories"] == {"emit": str(folder / "model")}
-    assert job["root"] == str(tmp_path / "home/outside" if installed else registered_verbs.PACKAGE)
+    assert job["root"] == str(tmp_path / "home/outside" if installed else entered.PACKAGE)
     assert not list(here.iterdir())
     with pytest.raises(SystemExit):
         main(["serve", "digits/onnxruntime"])
