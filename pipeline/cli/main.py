@@ -1,4 +1,4 @@
-"""The command line: the only module that prints and exits.
+"""The command line: verbs by their names, and the only module that exits.
 
 Each verb imports what it needs: `recast run` with nothing to do must not pay for DVC, pydantic and the rest.
 """

@@ -1,4 +1,4 @@
-"""One root error and the table of exit codes; only `cli.main` prints and exits."""
+"""One root error and the table of exit codes; only `cli` prints, and only `cli.main` exits."""
 
 from __future__ import annotations
 
