@@ -102,7 +102,7 @@ def of_another_clone(root: Path) -> RecastError | None:
         return None
     return RecastError(
         f"this Recast is that of the clone {PACKAGE}, whose stages are files of that clone: it runs no other project",
-        f"install it where no clone is, by '{shlex.join(INSTALL)}'",
+        f"install it where no clone is, by: {shlex.join(INSTALL)}",
     )
 
 

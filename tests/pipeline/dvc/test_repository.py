@@ -57,6 +57,8 @@ IMPORTED: dict[str, str] = {
     "dvc.exceptions:CheckoutError": "class(DvcException)",
     "dvc.exceptions:DownloadError": "class(FileTransferError)",
     "dvc.exceptions:DvcException": "class(Exception)",
+    "dvc.fs": "module",
+    "dvc.fs:known_implementations": "dict",
     "dvc.fs:HTTPFileSystem": "class(FileSystem)",
     "dvc.ignore:DvcIgnoreFilter": "class(object)",
     "dvc.lock:LockError": "class(DvcException)",

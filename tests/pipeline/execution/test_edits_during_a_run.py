@@ -54,6 +54,7 @@ def root(write) -> Path:
             (place / code).parent.mkdir(parents=True, exist_ok=True)
             if not (place / code).exists():
                 (place / code).write_text("# python: 3.11\n")
+    (place / "recast").touch(mode=0o755)  # as in a clone, which has a launcher of its own; no stage is called here
     with contextlib.chdir(place):
         Repo.init(no_scm=True).close()
     return place

@@ -80,7 +80,7 @@ EDITS: dict[str, tuple[Callable[[Path], Any], set[str], set[str]]] = {
     "a value of a recipe": (edit("epochs: 3", "epochs: 4"), {"base-train"}, {"base/train"}),
     "a value of a later stage": (edit("opset: 18", "opset: 19"), {"base-export"}, {"base/export"}),
     "a value of a target": (
-        edit("samples: 128", "samples: 127", "recipes/targets/akida.yaml"),
+        edit("calibrate: {}", "calibrate: {samples: 127}", "recipes/targets/akida.yaml"),
         {"base-akida-calibrate"},
         {"base/akida/calibrate"},
     ),

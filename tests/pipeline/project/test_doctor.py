@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_the_recast_of_a_clone_runs_no_other_project(project: Path, monkeypatch:
     monkeypatch.setattr(layout, "IS_INSTALLED", False)
     found = examined(project)["command"]
     assert found.state is State.PROBLEM and f"the clone {ROOT}" in found.found
-    assert f"'python -m pip install --requirement {ROOT}/envs/recast.txt {ROOT}'" in found.remedy
+    assert shlex.join(layout.INSTALL) in found.remedy and str(ROOT / "envs/recast.txt") in layout.INSTALL
 
 
 def test_packages_that_are_asked_for_and_not_locked_are_found(project: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def test_a_fresh_repository_becomes_a_project_whose_recipe_is_sound(project: Pat
 
 def test_the_recast_of_a_clone_says_that_it_runs_no_other_project(project: Path) -> None:
     wanted = f"this Recast is that of the clone {ROOT}"
-    install = f"'python -m pip install --requirement {ROOT}/envs/recast.txt {ROOT}'"
+    install = shlex.join(["python", "-m", "pip", "install", "--requirement", f"{ROOT}/envs/recast.txt", str(ROOT)])
     begun = recast(project, "init", "--yes")
     assert begun.returncode == 0 and wanted in begun.stderr and install in begun.stderr
     ran = recast(project, "run", "digits")
