@@ -9,6 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from recast.pipeline.core.errors import RecastError
 
@@ -36,11 +37,21 @@ def with_values(text: str, target: str, values: Mapping[str, Mapping[str, Any]])
     return written.getvalue()
 
 
+class _Representer(RoundTripRepresenter):
+    """A class of its own: what is added to one holds for all that use it, DVC's writing of dvc.lock among them."""
+
+    def represent_word(self, _: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_word)
+
+
 def _reader(text: str) -> YAML:
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = _WIDEST
-    yaml.representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
     first = re.search(r"^( +)[^\s#-]", text, re.MULTILINE)
     indent = len(first[1]) if first else 2
     listed = re.search(r"^( *)[^\s#][^\n]*:\s*\n(?:\s*#[^\n]*\n)*( *)- ", text, re.MULTILINE)

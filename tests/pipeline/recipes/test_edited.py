@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 import pytest
+from dvc.utils.serialize import dumps_yaml
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.recipes.edited import with_values
@@ -58,3 +59,8 @@ def test_nothing_is_read_into_a_name_that_yaml_has_a_meaning_for() -> None:
 def test_a_place_that_is_no_mapping_is_refused(text: str, message: str) -> None:
     with pytest.raises(RecastError, match=message):
         with_values(text, "c", {"quantize": {"scheme": "int8"}})
+
+
+def test_what_others_write_stays_as_it_was() -> None:
+    assert "null" in with_values("targets: {t: {s: {a: ~}}}\n", "t", {"s": {"b": None}})
+    assert "null" not in dumps_yaml({"a": [None, 1]})  # as DVC writes dvc.lock
