@@ -89,7 +89,8 @@ def told(error: BaseException) -> str:
     said: list[str] = []
     found: BaseException | None = error
     while found is not None and not isinstance(found, KeyboardInterrupt):
-        if (text := str(found)) and text not in said:
+        # ours quote what they come from
+        if (text := str(found)) and not any(text in before for before in said):
             said.append(text)
         found = found.__cause__
     return ": ".join(said) or _of_what(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recast.pipeline.core.errors import told
+from recast.pipeline.core.errors import RecastError, told
 
 
 def test_an_error_without_words_is_named_and_causes_are_told_once() -> None:
@@ -14,3 +14,6 @@ def test_an_error_without_words_is_named_and_causes_are_told_once() -> None:
     outer.__cause__ = ValueError("why")
     outer.__cause__.__cause__ = RuntimeError("why")
     assert told(outer) == "why"
+    ours = RecastError("dvc: why", "see the disk")
+    ours.__cause__ = ValueError("why")
+    assert told(ours) == "dvc: why; see the disk"
