@@ -26,6 +26,7 @@ from recast.pipeline.core.layout import (
     RECIPES,
     STAGE_LAUNCHER,
 )
+from recast.pipeline.core.whole_file import replaced
 from recast.pipeline.dvc import plugin_lock
 from recast.pipeline.dvc.broken_recipes import same, with_kept
 from recast.pipeline.dvc.dvcfile_parts import DVCFILE, Parts, put_together, same_entries, take_apart
@@ -218,9 +219,8 @@ def write(root: Path, plan: Plan) -> bool:
     renewed = _renewed(root, plan)
     if renewed is None:
         return False
-    fresh = root / f"{DVCFILE}.new"
-    fresh.write_text(renewed, encoding="utf-8")
-    fresh.replace(root / DVCFILE)
+    with replaced(root / DVCFILE) as fresh:
+        fresh.write_text(renewed, encoding="utf-8")
     return True
 
 

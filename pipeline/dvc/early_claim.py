@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import zc.lockfile
 
+from recast.pipeline.core.whole_file import replaced
+
 LOCK = "lock"
 CLAIMS = "rwlock"
 CLAIMS_LOCK = "rwlock.lock"
@@ -92,6 +94,5 @@ class EarlyClaim:
             yield from infos
 
     def _write(self, claims: dict[str, Any]) -> None:
-        fresh = self._folder / f"{CLAIMS}.new"
-        fresh.write_text(json.dumps(claims), encoding="utf-8")
-        fresh.replace(self._folder / CLAIMS)
+        with replaced(self._folder / CLAIMS) as fresh:
+            fresh.write_text(json.dumps(claims), encoding="utf-8")

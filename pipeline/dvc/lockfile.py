@@ -18,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter, SafeRepresenter
 
 from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.whole_file import replaced
 
 LOCK = "dvc.lock"
 SCHEMA = "2.0"
@@ -77,15 +78,10 @@ def _wrong(document: object) -> str:
 def write_lock(path: Path, document: Mapping[str, Any]) -> None:
     """Replace the file at once, so that a reader and a kill see the old one or the new one."""
     path = path.resolve()
-    fresh = path.with_name(f"{path.name}.new")
-    try:
+    with replaced(path) as fresh:
         fresh.write_text(render_lock(document), encoding="utf-8")
         if path.exists():
             shutil.copymode(path, fresh)
-        fresh.replace(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
 
 
 def render_lock(document: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ import dvc.rwlock
 import psutil
 from dvc.lock import LockError
 
+from recast.pipeline.core.whole_file import replaced
 from recast.pipeline.dvc.step import Step
 
 # the least time between two narrowings of the claim, and how much of the run they may take
@@ -156,6 +157,5 @@ class _AtomicFiles:
             return
         text = io.StringIO()
         yield text
-        fresh = Path(f"{path}.new")
-        fresh.write_text(text.getvalue(), encoding=encoding)
-        fresh.replace(path)
+        with replaced(Path(path)) as fresh:
+            fresh.write_text(text.getvalue(), encoding=encoding)

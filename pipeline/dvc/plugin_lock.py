@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.core.layout import RECORD, STAGE_LAUNCHER
+from recast.pipeline.core.whole_file import replaced
 from recast.pipeline.planning.plan import Plan, PlannedStage
 from recast.pipeline.recipes.plugin_record import VERSION, Record, read_record
 from recast.stages.providers import plugins
@@ -52,9 +53,8 @@ def write(root: Path, plan: Plan) -> str:
     yaml.default_flow_style = False
     text = io.StringIO()
     yaml.dump(fresh.document(), text)
-    written = root / f"{RECORD}.new"
-    written.write_text(_HEADER + text.getvalue(), encoding="utf-8")
-    written.replace(root / RECORD)
+    with replaced(root / RECORD) as fresh_file:
+        fresh_file.write_text(_HEADER + text.getvalue(), encoding="utf-8")
     return said
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
+from recast.pipeline.core.whole_file import replaced
+
 FOLDER = ".recast/up_to_date"
 _FORMAT = 5
 # Recast's own code and what it reads before it knows of any stage
@@ -265,6 +267,5 @@ def remember(root: Path, request: object, evidence: Evidence, memory: Memory) ->
     """Keep it for the next time. `evidence` must be from before the stages were found up to date."""
     place = _place(root, request)
     place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps({"evidence": asdict(evidence), **asdict(memory)}), encoding="utf-8")
-    fresh.replace(place)
+    with replaced(place) as fresh:
+        fresh.write_text(json.dumps({"evidence": asdict(evidence), **asdict(memory)}), encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from recast.pipeline.core.address import Address
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.core.layout import METRICS
+from recast.pipeline.core.whole_file import replaced
 from recast.pipeline.dvc.dvcfile import gathered, summary_path
 from recast.pipeline.planning.plan import Plan, PlannedStage
 from recast.pipeline.processes.stage_call import read_timings
@@ -29,9 +30,8 @@ def write_summary(root: Path, plan: Plan, recipe: str) -> Path:
     path = root / summary_path(recipe)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"recipe": recipe, "trunk": trunk, "targets": targets}, indent=2, sort_keys=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text + "\n", encoding="utf-8")
-    fresh.replace(path)
+    with replaced(path) as fresh:
+        fresh.write_text(text + "\n", encoding="utf-8")
     return path
 
 

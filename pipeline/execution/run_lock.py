@@ -13,6 +13,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from recast.pipeline.core.whole_file import replaced
+
 LOCK = ".recast/run.lock"
 _HOLDER = ".recast/run.json"
 _POLL_SECONDS = 0.2
@@ -46,9 +48,8 @@ def only_run(
             time.sleep(_POLL_SECONDS)
     try:
         said = {"pid": os.getpid(), "command": " ".join(["recast", *sys.argv[1:]]), "since": time.time()}
-        fresh = root / f"{_HOLDER}.new"
-        fresh.write_text(json.dumps(said), encoding="utf-8")
-        fresh.replace(root / _HOLDER)
+        with replaced(root / _HOLDER) as fresh:
+            fresh.write_text(json.dumps(said), encoding="utf-8")
         yield bool(told)
     finally:
         (root / _HOLDER).unlink(missing_ok=True)

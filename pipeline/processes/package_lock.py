@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.core.pins import LOCKS, pinned
+from recast.pipeline.core.whole_file import replaced
 from recast.pipeline.processes import environments
 from recast.pipeline.processes.pin_solver import solve
 from recast.pipeline.recipes.own_packages import OwnPackages, is_pin, name_of, pins_beside
@@ -43,9 +44,8 @@ def lock(root: Path, say: Callable[[str], None], *, upgrade: bool = False) -> No
         pins = _solved(root, own, upgrade=upgrade)
         path = root / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(f"{_WRITTEN}{own.head(root)}" + "".join(f"{pin}\n" for pin in pins), encoding="utf-8")
-        fresh.replace(path)
+        with replaced(path) as fresh:
+            fresh.write_text(f"{_WRITTEN}{own.head(root)}" + "".join(f"{pin}\n" for pin in pins), encoding="utf-8")
         count = f"{len(pins)} package{'' if len(pins) == 1 else 's'}"
         say(f"wrote {file}: {count} beside those of '{own.environment}'")
     for path in sorted((root / LOCKS).glob("*.txt")):

@@ -12,6 +12,7 @@ from pathlib import Path
 from recast.pipeline.core.address import Address, recipe_of
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.core.layout import RECIPES
+from recast.pipeline.core.whole_file import replaced
 from recast.pipeline.execution.interrupts import Interrupts
 from recast.pipeline.planning.make_plan import make_plan
 from recast.pipeline.processes import offer_call
@@ -109,9 +110,8 @@ def write(root: Path, made: Repair) -> None:
     file = root / RECIPES / f"{made.target.recipe}.yaml"
     if file.read_text(encoding="utf-8") != made.before:
         raise RecastError(f"{RECIPES}/{file.name} was edited meanwhile", "apply the diff by hand, or run it again")
-    fresh = file.with_suffix(".new")
-    fresh.write_text(made.written, encoding="utf-8")
-    fresh.replace(file)
+    with replaced(file) as fresh:
+        fresh.write_text(made.written, encoding="utf-8")
 
 
 class Session:
