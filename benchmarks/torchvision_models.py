@@ -81,6 +81,7 @@ def main() -> None:
             for outcome in run(place, name, targets):
                 found.append(outcome)
                 print(f"{name}/{outcome.target}: {outcome.kind} {outcome.reason}", file=sys.stderr, flush=True)
+            forget(place, name)
     show(found)
     if options.json:
         print(json.dumps(figures(found)))
@@ -201,6 +202,14 @@ def run(place: Path, name: str, targets: Sequence[str]) -> list[Outcome]:
         refusal(target, name, stages[target][0]) if stages[target] else compared(place, name, target)
         for target in targets
     ]
+
+
+def forget(place: Path, name: str) -> None:
+    """Delete what a model left: of all models it would be 100 GB."""
+    for folder in (place / "artifacts", place / ".dvc/cache", place / ".recast"):
+        shutil.rmtree(folder, ignore_errors=True)
+    (place / f"weights/{name}.safetensors").unlink()
+    (place / f"recipes/{name}.yaml").unlink()
 
 
 def refusal(target: str, name: str, failure: dict[str, Any]) -> Outcome:

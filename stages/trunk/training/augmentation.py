@@ -21,6 +21,8 @@ class Augmentation:
         made = []
         for step in steps:
             for name, arguments in step.items():
+                if "interpolation" in arguments:
+                    arguments = {**arguments, "interpolation": v2.InterpolationMode(arguments["interpolation"])}
                 try:
                     made.append(getattr(v2, name)(**arguments))
                 except (TypeError, ValueError) as error:

@@ -205,7 +205,7 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
 
 def test_the_table_of_transforms_is_that_of_torchvision() -> None:
     v2 = import_torchvision("transforms.v2")
-    left_out = {"policy", "interpolation", "antialias", "expand", "inplace"}
+    left_out = {"policy", "antialias", "expand", "inplace"}
     for name, known in augment_names.AUGMENTS.items():
         arguments = inspect.signature(getattr(v2, name)).parameters
         assert set(known) <= set(arguments) and set(arguments) - set(known) <= left_out, name
@@ -231,6 +231,17 @@ def test_every_transform_runs(name: str) -> None:
         x, torch.arange(2), has_masks=False
     )
     assert made.shape == x.shape and made.dtype == x.dtype and y is not None and y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", [one for one, known in augment_names.AUGMENTS.items() if "interpolation" in known])
+def test_every_transform_interpolates_as_it_is_told(name: str) -> None:
+    needed = {argument: 30 for argument in [augment_names.NEEDED.get(name)] if argument}
+    x = torch.randint(0, 256, (8, 3, 30, 30), dtype=torch.uint8)
+    made = []
+    for interpolation in augment_names.INTERPOLATIONS:
+        torch.manual_seed(0)
+        made.append(Augmentation([{name: {**needed, "interpolation": interpolation}}])(x, None, has_masks=False)[0])
+    assert not torch.equal(*made)
 
 
 def test_samples_are_changed_one_by_one_and_masks_with_them() -> None:
@@ -263,6 +274,10 @@ def test_a_transform_that_does_not_fit_the_samples() -> None:
     [
         ({"augment": [{"RandomFlip": {}}]}, "cannot hold 'RandomFlip'; "),
         ({"augment": [{"RandomHorizontalFlip": {"q": 1}}]}, "gives RandomHorizontalFlip 'q', which it does not take"),
+        (
+            {"augment": [{"RandomRotation": {"degrees": 9, "interpolation": "linear"}}]},
+            "gives RandomRotation the interpolation 'linear', which must be nearest or bilinear",
+        ),
         ({"augment": [{"RandomCrop": {}}]}, "RandomCrop needs 'size': write '{RandomCrop: {size: …}}'"),
         ({"augment": [{"RandomInvert": {}, "RandomCrop": {}}]}, "must hold one transform each"),
         ({"warmup_epochs": 10}, "warmup_epochs 10 leaves none of 10 epochs"),
