@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.conftest import Tally
+from tests.faults.conftest import Tally, times
 from tests.lib.repository import call, commit, copy_repository, hashes
 
 RECIPE = """\
@@ -34,7 +34,7 @@ targets:
 RUN = ("./recast", "run", "digits", "--target", "onnxruntime", "--target", "c")
 DONE = re.compile(r"\] (digits\S*): done in")
 RUNNING = re.compile(r"\] (digits\S*): running")
-MOST_KILLS = 16
+KILLS = times(16)
 BEFORE_S, WITHIN_S = 8.0, 3.0
 """the latest moment of a kill: from the start of a run, or from that of a stage in it"""
 GONE_S = 10.0
@@ -48,7 +48,7 @@ def test_a_run_that_is_killed_again_and_again(tmp_path: Path, tally: Tally) -> N
     undisturbed, killed = laid(tmp_path / "undisturbed"), laid(tmp_path / "killed")
     call(undisturbed, *RUN)
     choose, finished, completed, at_work = random.Random(19), set[str](), False, 0
-    for _ in range(MOST_KILLS):
+    for _ in range(KILLS):
         said, below = killed_run(killed, choose)
         at_work += len(RUNNING.findall(said)) > len(DONE.findall(said))
         again = finished & set(RUNNING.findall(said))
@@ -71,7 +71,7 @@ def test_a_run_that_is_killed_again_and_again(tmp_path: Path, tally: Tally) -> N
     assert same and contents(killed) == same
     assert not list((killed / ".recast/running").iterdir())
     assert not tally.losses
-    assert at_work >= MOST_KILLS / 4  # or the moments are no test
+    assert at_work >= KILLS / 4  # or the moments are no test
 
 
 def laid(place: Path) -> Path:

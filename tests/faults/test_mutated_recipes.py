@@ -14,7 +14,7 @@ import pytest
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.planning.make_plan import make_plan
-from tests.faults.conftest import Tally
+from tests.faults.conftest import Tally, times
 from tests.lib.repository import ROOT, lay_sound
 
 SOURCES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -89,7 +89,7 @@ MUTATIONS: tuple[Callable[[str, random.Random], str], ...] = (
 )
 
 
-@pytest.mark.parametrize("count", [15, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [15, pytest.param(times(2000), marks=pytest.mark.slow)])
 @pytest.mark.fault("recipe or stage set mutated at random, planned: no exception but ours, no hang, no file elsewhere")
 def test_a_mutated_recipe_is_planned_or_refused(tmp_path: Path, tally: Tally, count: int) -> None:
     assert len(SOURCES) > 5 and len(SETS) > 5

@@ -118,7 +118,14 @@ def _model(params: EmitParams, inputs: Inputs, batch: torch.Tensor) -> nn.Module
 
     model = build_model(params.model, inputs.project).eval()
     with torch.inference_mode():  # gives lazy modules their shapes, before weights are loaded
-        model(batch[:2])
+        made = model(batch[:2])
+    if not isinstance(made, torch.Tensor):
+        several = f"{len(made)} outputs" if isinstance(made, (tuple, list, dict)) else f"a {type(made).__name__}"
+        raise StageError(
+            f"the model gives {several}, and this target runs models that give one tensor: zml takes one input and "
+            "gives one output",
+            "choose the target onnxruntime, which takes several outputs, as c and wasm do",
+        )
     load_weights(model, inputs["train"] / "model.safetensors", "the train stage's model.safetensors")
     return model
 

@@ -231,6 +231,24 @@ class Erfinv(nn.Module):
         return torch.erfinv(torch.tanh(self.fc(x)))
 
 
+class TwoOutputs(nn.Module):
+    """Gives two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.fc(x), x
+
+
+class NamedOutputs(TwoOutputs):
+    """Gives two tensors by names."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return {"scores": self.fc(x), "box": x}
+
+
 SHAPES = {
     "Images": (3, 12, 10),
     "Sequences": (6,),
@@ -239,6 +257,8 @@ SHAPES = {
     "Unsupported": (6,),
     "Branching": (6,),
     "Erfinv": (6,),
+    "TwoOutputs": (6,),
+    "NamedOutputs": (6,),
     MnistMlp.__name__: (1, 28, 28),
     LeNet.__name__: (1, 28, 28),
 }

@@ -114,6 +114,12 @@ def test_code_that_depends_on_values_is_refused(tmp_path: Path) -> None:
         emit_model(tmp_path, "Branching")
 
 
+@pytest.mark.parametrize(("name", "said"), [("TwoOutputs", "2 outputs"), ("NamedOutputs", "2 outputs")])
+def test_several_outputs_are_refused(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(StageError, match=f"the model gives {said}, and this target runs models that give one tensor"):
+        emit_model(tmp_path, name)
+
+
 def test_too_few_samples_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="24 calibration samples, and activations are to be taken on 25"):
         emit_model(tmp_path, "Images", samples=25)
