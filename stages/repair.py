@@ -47,6 +47,8 @@ class Setting(Plain):
 
     name: str
     choices: tuple[Choice, ...]
+    covers: tuple[str, ...] = ()
+    """names of settings that come behind it and are not tried where one of these choices is taken, as they are in it"""
 
 
 class Figure(Plain):

@@ -102,7 +102,7 @@ def recipe_schema(root: Path) -> dict[str, Any]:
 
 def render_schema(root: Path) -> str:
     """The schema as text, the same for the same stages."""
-    return json.dumps(recipe_schema(root), indent=2) + "\n"
+    return json.dumps(recipe_schema(root), indent=1) + "\n"
 
 
 def _is_of(others: Sequence[Provider], root: Path, target: str) -> bool:

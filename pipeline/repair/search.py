@@ -1,9 +1,9 @@
 """Which candidates are tried, and in which order: what costs nothing at run time first, and no more than is needed.
 
 Settings are taken up one after the other, each choice on top of the best so far, and kept if it takes away a tenth of
-what is missed: a change of the recipe that hardly helps is none to make. Then the ladder is climbed, by one, two, four
-rungs, until the limits are met, and the gap to the last rung that was not enough is halved, so that of n rungs about
-2·log2(n) are run.
+what is missed: a change of the recipe that hardly helps is none to make. A setting may be several at once, which are
+then not taken up one by one. Then the ladder is climbed, by one, two, four rungs, until the limits are met, and the gap
+to the last rung that was not enough is halved, so that of n rungs about 2·log2(n) are run.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ def search(found: Found, evaluate: Evaluate, measure: Measure, ask: Ask, told: C
     if best.meets:
         return
     found.offer = ask(best.run.values)
+    covered: set[str] = set()
     for setting in found.offer.settings:
+        if setting.name in covered:
+            continue
         start = best
         for choice in setting.choices:
             candidate = tried((*start.run.says, choice.says), merged(start.run.values, choice.values))
@@ -97,6 +100,8 @@ def search(found: Found, evaluate: Evaluate, measure: Measure, ask: Ask, told: C
                 found.best = best = candidate
             if best.meets:
                 return
+        if best is not start:
+            covered.update(setting.covers)
     if best.run.values:
         found.offer = ask(best.run.values)
     _climb(found.offer.ladder, best, tried, found)

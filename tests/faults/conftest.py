@@ -15,8 +15,8 @@ from tests.lib.repository import ROOT
 WRITE = "RECAST_WRITE_RELIABILITY"
 """set it, and the rows of the faults that were planted are put into docs/reliability.md"""
 TIMES = "RECAST_FAULT_TIMES"
-"""set it, and faults that are planted at random moments or places are planted so many times, instead of as many as CI has
-time for"""
+"""set it, and faults that are planted at random moments or places are planted so many times, instead of as many as CI
+has time for"""
 PAGE = ROOT / "docs/reliability.md"
 ROW = re.compile(r"^\| (.+?) \| \d+ \| \d+ \| \d+ \|$")
 

@@ -29,9 +29,13 @@ BINS = {"entropy": 128, "percentile": 2048}
 
 @dataclass(frozen=True)
 class Method:
-    """How a range follows from the values seen; `percentile`: per cent of values inside it, for that method."""
+    """How a range follows from the values seen; `percentile`: per cent of values inside it, for that method.
 
-    name: Literal["minmax", "entropy", "percentile"]
+    `mean`: the means over samples of each one's lowest and highest value, so that a few samples unlike the others do
+    not widen the range for all.
+    """
+
+    name: Literal["minmax", "mean", "entropy", "percentile"]
     percentile: float
 
 
@@ -48,9 +52,12 @@ def find(
     watched = Watched(model, threads)
     size = min(batch_size, watched.affordable(taken))
     bounds: dict[str, tuple[Any, Any]] = {}
+    each: dict[str, list[Any]] = {}
     for name, values in watched.values(taken, size, "calibrate"):
         if values.size:
             low, high = values.min(), values.max()  # NaN if one is among them
+            if method.name == "mean":
+                each.setdefault(name, []).append(_by_sample(values, low, high))
             known = bounds.get(name, (low, high))
             bounds[name] = (np.minimum(known[0], low), np.maximum(known[1], high))
             if not np.isfinite(bounds[name]).all():
@@ -61,6 +68,10 @@ def find(
     empty = {name: (zero, zero) for name, zero in watched.zeros.items() if name not in bounds}
     if method.name == "minmax":
         return bounds | empty
+    if method.name == "mean":
+        # of a fixed batch the last sample fills up the last one, and counts as often
+        means = {name: np.concatenate(found, axis=1).mean(axis=1, dtype=np.float64) for name, found in each.items()}
+        return {name: tuple(means[name].astype(bounds[name][0].dtype)) for name in bounds} | empty
     # percentiles are those of absolute values, as onnxruntime takes them
     least: dict[str, Any] = {}
     if method.name == "percentile":
@@ -77,6 +88,16 @@ def find(
             counted, edges = np.histogram(looked_at.ravel(), BINS[method.name], range=spans[name])
             counts[name] = (counts[name][0] + counted if name in counts else counted, edges)
     return bounds | _by_histogram(method, bounds, counts) | empty
+
+
+def _by_sample(values: NDArray[Any], low: Any, high: Any) -> NDArray[Any]:
+    """Lowest and highest value of each sample (2, n); of a tensor without a batch axis, of the whole."""
+    import numpy as np
+
+    if values.ndim < 2:
+        return np.array([[low], [high]])
+    rows = values.reshape(len(values), -1)
+    return np.stack([rows.min(axis=1), rows.max(axis=1)])
 
 
 def _has_bins(span: tuple[Any, Any], bins: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from recast.stages.base import Inputs, Metrics, Params, StageError
-from recast.stages.common.int8 import activation_ranges
+from recast.stages.common.int8 import activation_ranges, bias_correction
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.common.samples import Taken
 from recast.stages.common.vendor_errors import foreign
@@ -24,14 +24,19 @@ from recast.stages.common.vendor_errors import foreign
 class CalibrateParams(Params):
     """How activation ranges are found."""
 
-    method: Literal["minmax", "entropy", "percentile"] = Field(
-        default="minmax", description="how a range follows from the values seen, as onnxruntime defines it"
+    method: Literal["minmax", "mean", "entropy", "percentile"] = Field(
+        default="minmax",
+        description="how a range follows from the values seen, as onnxruntime defines it; mean: the means over samples "
+        "of each one's lowest and highest value",
     )
     percentile: float = Field(
         default=99.99, gt=0, le=100, description="per cent of values inside the range, for method percentile"
     )
     samples: int | None = Field(
         default=None, gt=0, description="calibration samples, from the first; none takes all there are"
+    )
+    bias_correction: bool = Field(
+        default=False, description="put into biases what rounding takes from the means of layers' outputs"
     )
     batch_size: int = Field(default=64, gt=0, description="samples run at once")
 
@@ -54,10 +59,20 @@ def calibrate(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     ranges = activation_ranges.find(model, taken, method, params.batch_size, params.resources.cpu)
     table = {name: [float(low), float(high)] for name, (low, high) in sorted(ranges.items())}
     int8 = with_pairs(model, scheme, ranges, taken[:1])
+    biases = {}
+    if params.bias_correction:
+        corrected, count = bias_correction.correct(model, int8, taken, params.batch_size, params.resources.cpu)
+        biases["biases_corrected"] = count
+        int8 = with_pairs(corrected, scheme, ranges, taken[:1])
     onnx_files.check(int8, "the int8 model")
     onnx_files.write_model(int8, out / "model.onnx")
     (out / "ranges.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    return {"samples": len(taken), "ranges": len(table), "size_bytes": (out / "model.onnx").stat().st_size}
+    return {
+        "samples": len(taken),
+        "ranges": len(table),
+        **biases,
+        "size_bytes": (out / "model.onnx").stat().st_size,
+    }
 
 
 def with_pairs(

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from recast.stages.base import Inputs, Metrics, Params, StageError
-from recast.stages.common.int8 import clip_bounds
+from recast.stages.common.int8 import clip_bounds, equalisation
 from recast.stages.common.onnx_models import onnx_files, plain_gemm
 from recast.stages.common.spelling import did_you_mean
 from recast.stages.common.vendor_errors import foreign
@@ -36,6 +36,10 @@ class QuantizeParams(Params):
         default=None,
         description="7-bit weights, two of whose products always fit 16 bits; unset: int8 weights for onnxruntime, "
         "whose kernels on x86 without VNNI need it",
+    )
+    equalise: bool = Field(
+        default=False,
+        description="cross-layer equalisation: bring channels together whose weights' ranges lie far apart",
     )
     nodes_to_exclude: tuple[str, ...] = Field(default=(), description="names of nodes that stay in float")
 
@@ -65,6 +69,7 @@ def quantize(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
             else "use a model with operations that are computed in int8, such as Conv, Gemm and MatMul",
             "set quantize.scheme to float32",
         )
+    places = {"places_equalised": equalisation.equalise(prepared)} if params.equalise else {}
     onnx_files.write_model(prepared, out / "model.onnx")
     reduce_range = params.weight_type == "int8" if params.reduce_range is None else params.reduce_range
     scheme = {
@@ -74,7 +79,7 @@ def quantize(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
         "float": [node.name for node in prepared.graph.node if node.name not in quantized],
     }
     (out / "scheme.json").write_text(json.dumps(scheme, indent=2) + "\n", encoding="utf-8")
-    return {"nodes": len(prepared.graph.node), "nodes_quantized": len(quantized)}
+    return {"nodes": len(prepared.graph.node), "nodes_quantized": len(quantized), **places}
 
 
 def prepare(model: onnx_files.Model, scratch: Path) -> onnx_files.Model:

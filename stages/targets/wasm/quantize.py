@@ -29,6 +29,8 @@ class QuantizeParams(qdq_scheme.QuantizeParams):
     def _consistent(self) -> QuantizeParams:
         if self.scheme == "float32" and self.nodes_to_exclude:
             raise ValueError("scheme float32 leaves every node in float: drop nodes_to_exclude, or set scheme: int8")
+        if self.scheme == "float32" and self.equalise:
+            raise ValueError("scheme float32 rounds nothing that equalise could help: drop it, or set scheme: int8")
         return self
 
 

@@ -70,6 +70,21 @@ def test_a_setting_that_is_enough_ends_the_search_before_the_ladder() -> None:
     assert found.chosen.run.values == {"calibrate": {"method": "percentile"}}
 
 
+TOGETHER = Setting(
+    name="together", choices=(Choice(says="all", values={"quantize": {"all": True}}),), covers=("ranges",)
+)
+
+
+@pytest.mark.parametrize(("helps", "tried"), [(True, 2), (False, 4)])
+def test_what_is_taken_together_is_not_tried_one_by_one(helps: bool, tried: int) -> None:
+    found = _searched(
+        Offer(settings=(TOGETHER, METHOD)), lambda values: 0.85 if helps and values.get("quantize") else 0.8
+    )
+    assert len(found.tried) == tried
+    assert found.best is not None
+    assert found.best.run.values == ({"quantize": {"all": True}} if helps else {})
+
+
 def test_a_setting_that_helps_is_kept_on_the_ladder_and_one_that_hardly_does_is_not() -> None:
     def accuracy(values: Values) -> float:
         method = {"entropy": 0.05, "percentile": 0.051}.get(values.get("calibrate", {}).get("method", ""), 0.0)

@@ -16,6 +16,7 @@ from tests.lib.onnxruntime_chain import prepared
 
 X = np.random.default_rng(0).normal(size=(60, 1, 8, 8)).astype(np.float32)
 X[7] *= 5
+METHODS = ("minmax", "mean", "entropy", "percentile")
 
 
 def by_onnxruntime(made: Any, name: str, folder: Path, batch: int) -> dict[str, tuple[float, float]]:
@@ -60,6 +61,19 @@ def test_ranges_are_onnxruntimes_whatever_the_batch(
         assert {key: (float(low), float(high)) for key, (low, high) in found.items()} == expected
 
 
+@pytest.mark.parametrize("batch", [1, 7, 60])
+def test_the_mean_of_what_samples_have(tmp_path: Path, batch: int) -> None:
+    made = prepared(cnn(), tmp_path)
+    found = activation_ranges.find(made, X, Method("mean", 99.0), batch, threads=1)
+    rows = X.reshape(len(X), -1)
+    assert found["image"] == pytest.approx((rows.min(axis=1).mean(), rows.max(axis=1).mean()), rel=1e-6)
+    widest = activation_ranges.find(made, X, Method("minmax", 99.0), batch, threads=1)
+    # one sample that is five times as bright counts as one
+    assert found["image"][1] < 0.4 * widest["image"][1]
+    assert found.keys() == widest.keys()
+    assert all(widest[name][0] <= low <= high <= widest[name][1] for name, (low, high) in found.items())
+
+
 def test_a_fixed_batch_that_does_not_divide_the_samples(tmp_path: Path) -> None:
     expected = activation_ranges.find(prepared(cnn(), tmp_path), X, Method("minmax", 99.0), 60, threads=1)
     assert (
@@ -81,8 +95,8 @@ def chain(*operations: str) -> Any:
     return model(nodes, [initializer("weight", np.ones((64, 4)))])
 
 
-@pytest.mark.parametrize("name", ["minmax", "entropy", "percentile"])
-def test_a_nan_in_the_inside_of_a_tensor_is_named(name: Literal["minmax", "entropy", "percentile"]) -> None:
+@pytest.mark.parametrize("name", METHODS)
+def test_a_nan_in_the_inside_of_a_tensor_is_named(name: Any) -> None:
     """onnxruntime's ReduceMin passes over it, unless it comes first."""
     samples = np.abs(X)
     samples[3, 0, 4, 4] *= -1
@@ -90,8 +104,8 @@ def test_a_nan_in_the_inside_of_a_tensor_is_named(name: Literal["minmax", "entro
         activation_ranges.find(chain("Sqrt"), samples, Method(name, 99.0), 8, threads=1)
 
 
-@pytest.mark.parametrize("name", ["minmax", "entropy", "percentile"])
-def test_a_tensor_without_elements_has_the_range_of_zero(name: Literal["minmax", "entropy", "percentile"]) -> None:
+@pytest.mark.parametrize("name", METHODS)
+def test_a_tensor_without_elements_has_the_range_of_zero(name: Any) -> None:
     import onnx
 
     made = chain()
@@ -103,8 +117,8 @@ def test_a_tensor_without_elements_has_the_range_of_zero(name: Literal["minmax",
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-44, 1e-38, 1e30])
-@pytest.mark.parametrize("name", ["minmax", "entropy", "percentile"])
-def test_tiny_huge_and_constant_values(name: Literal["minmax", "entropy", "percentile"], scale: float) -> None:
+@pytest.mark.parametrize("name", METHODS)
+def test_tiny_huge_and_constant_values(name: Any, scale: float) -> None:
     found = activation_ranges.find(chain("Relu"), (X * np.float32(scale)), Method(name, 99.0), 8, threads=1)
     assert all(np.isfinite(bounds).all() and bounds[0] <= bounds[1] for bounds in found.values())
 

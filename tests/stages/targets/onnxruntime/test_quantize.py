@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
@@ -27,6 +29,19 @@ def test_prepares_the_graph_and_writes_the_scheme(tmp_path: Path) -> None:
     assert metrics == {"nodes": 5, "nodes_quantized": 4}
     prepared = onnx_files.read_model(tmp_path / "quantize" / "model.onnx")
     assert [entry.domain for entry in prepared.opset_import] == [""]
+
+
+def test_channels_are_equalised_where_a_recipe_asks_for_it(tmp_path: Path) -> None:
+    exported = cnn()
+    # a channel a thousand times the other
+    for name, factor in (("conv.weight", np.array([1000, 1]).reshape(2, 1, 1, 1)), ("conv.bias", np.array([1000, 1]))):
+        weight = next(one for one in exported.graph.initializer if one.name == name)
+        scaled = (numpy_helper.to_array(weight) * factor).astype(np.float32)
+        weight.CopyFrom(numpy_helper.from_array(scaled, name))
+    metrics = workplace(tmp_path, exported).run(quantize.STAGE, "quantize", equalise=True)
+    assert metrics == {"nodes": 5, "nodes_quantized": 5, "places_equalised": 1}
+    graph = onnx_files.read_model(tmp_path / "quantize/model.onnx").graph
+    assert [name for node in graph.node for name in node.output if name.endswith("_equalised")]
 
 
 def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

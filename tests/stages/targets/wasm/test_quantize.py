@@ -34,6 +34,11 @@ def test_float32_passes_the_simplified_model_on(work: Workplace) -> None:
     assert json.loads((work.root / "quantize/scheme.json").read_text()) == {"scheme": "float32"}
 
 
+def test_float32_has_nothing_to_equalise() -> None:
+    with pytest.raises(ValidationError, match="scheme float32 rounds nothing that equalise could help"):
+        quantize.QuantizeParams(equalise=True)
+
+
 def test_int8_is_what_the_onnxruntime_target_makes(work: Workplace, tmp_path: Path) -> None:
     metrics = work.run(quantize.STAGE, "quantize", scheme="int8")
     assert metrics["nodes_quantized"] > 0
