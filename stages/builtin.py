@@ -81,6 +81,7 @@ _REPAIRS = {
     "akida.emit": Entry("recast.stages.targets.akida.repair", "akida"),
     "c.emit": Entry("recast.stages.parity.repair.int8", "onnx"),
     "cairo.emit": Entry("recast.stages.targets.cairo.repair", "cairo"),
+    "ezkl.emit": Entry("recast.stages.targets.ezkl.repair", "ezkl"),
     "onnxruntime.emit": Entry("recast.stages.parity.repair.int8", "onnx"),
     "wasm.emit": Entry("recast.stages.parity.repair.int8", "onnx"),
 }
