@@ -10,16 +10,17 @@ import pytest
 from recast.stages.repair import Made
 from recast.stages.targets.ezkl import calibrate, quantize, repair, verify
 from tests.lib.ezkl import circuits
+from tests.lib.onnx_models import Workplace
 
 STAGES = {"quantize": quantize.STAGE, "calibrate": calibrate.STAGE}
+ALL = {**STAGES, "verify": verify.STAGE}
 
 
 def made_by(root: Path, **params: dict[str, object]) -> Made:
     work = circuits.workplace(root, circuits.mlp())
     for name, stage in STAGES.items():
         work.run(stage, name, **params.get(name, {}))
-    stages = {**STAGES, "verify": verify.STAGE}
-    taken = {name: stage.params(**params.get(name, {})).model_dump(mode="json") for name, stage in stages.items()}
+    taken = {name: stage.params(**params.get(name, {})).model_dump(mode="json") for name, stage in ALL.items()}
     return Made({name: root / name for name in STAGES}, taken)
 
 
@@ -33,7 +34,7 @@ def test_each_rung_has_smaller_errors(tmp_path: Path) -> None:
     again = made_by(tmp_path / "second", **third)
     errors = []
     for root, scales in ((tmp_path / "first", {}), (tmp_path / "second", third["quantize"])):
-        work = circuits.Workplace(root)
+        work = Workplace(root)
         metrics = work.run(calibrate.STAGE, "measured")
         errors.append(metrics["max_abs_error"])
         assert all(metrics[name] == value for name, value in scales.items())
@@ -48,15 +49,12 @@ def test_scales_that_ezkl_chooses_are_given_up_for_those_that_are_tried(tmp_path
 
 
 def test_limits_of_both_stages_are_left_out_of_candidates() -> None:
-    params = {
-        name: stage.params().model_dump(mode="json") for name, stage in {**STAGES, "verify": verify.STAGE}.items()
-    }
+    params = {name: stage.params().model_dump(mode="json") for name, stage in ALL.items()}
     offer = repair.offer(Made({}, params))
     assert offer.ladder == ()
     assert {one.name for one in offer.limits} == {"min_agreement", "max_abs_error"}
     for name, values in offer.without_limits.items():
-        stage = {**STAGES, "verify": verify.STAGE}[name]
-        bare = stage.params.model_validate({**params[name], **values})
+        bare = ALL[name].params.model_validate({**params[name], **values})
         assert all(getattr(bare, limit) is None for limit in ("max_abs_error", "min_agreement"))
 
 
