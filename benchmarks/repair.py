@@ -49,7 +49,7 @@ def main() -> None:
         made = in_environment("lossy_networks.py", str(place / "data"))
         found: dict[str, dict[str, Any]] = {}
         for name in options.network or made:
-            layout = ", layout: signal" if name == "signals" else ""
+            layout = ", layout: ncl" if name == "signals" else ""
             (place / f"recipes/{name}.yaml").write_text(RECIPE.format(name=name, layout=layout), encoding="utf-8")
         for name in options.network or made:
             found[name] = {"float": made[name], "recast": repaired(place, name)}
