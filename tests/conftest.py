@@ -1,7 +1,8 @@
 """The tests of a stage run in its environment; started in another, they say which command runs them there.
 
 Tests use the environments that the user's repositories share, and build there what is missing. That repositories of
-tests use them is recorded nowhere but in a folder of this session.
+tests use them is recorded nowhere but in a folder of this session. So are DVC's databases of their files, in memory: to
+disk they would be written at each of its calls.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from recast.pipeline.core.layout import USER_FOLDER, environments_folder
+from tests.lib import in_memory
 from tests.selection import ROOT, STAGES, environment_of
 
+DATABASES = "DVC_SITE_CACHE_DIR"
 ELSEWHERE = pytest.StashKey[list[Path]]()
 
 
@@ -37,10 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.mkdtemp(prefix="recast-home-")
     Path(home, "envs").symlink_to(shared)
     os.environ[USER_FOLDER] = home
+    databases = in_memory.folder()
+    os.environ[DATABASES] = str(databases)
 
     def undo() -> None:
         shutil.rmtree(home)
+        shutil.rmtree(databases)
         os.environ[USER_FOLDER] = before  # another session may follow in this process
+        del os.environ[DATABASES]
 
     config.add_cleanup(undo)
 

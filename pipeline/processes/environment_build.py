@@ -116,7 +116,7 @@ def compile_all(environment: Environment, waits: Callable[[], None], *, beside: 
     polite = ["nice", "-n", "19"] if beside else []
     command = [*polite, str(environment.python), "-m", "compileall", "-qq", "-j", jobs]
     # 1 for a file that is no Python of this version: packages hold such ones for their tests
-    if _run([*command, str(environment.directory / "lib")], os.environ, Path(os.devnull), waits, last=True) in (0, 1):
+    if _run([*command, str(environment.directory / "lib")], os.environ, Path(os.devnull), waits, last=beside) in (0, 1):
         environment.compiled.touch()
 
 

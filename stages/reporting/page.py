@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from recast.stages.base import StageError
-from recast.stages.reporting import answers, charts, observed, words
+from recast.stages.reporting import answers, charts, next_steps, observed, words
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 _BUNDLE = "globalThis.vegaEmbed = vegaEmbed;"
@@ -121,6 +121,7 @@ def _recipe(root: Path, recipe: Mapping[str, Any], drawn: Drawn) -> dict[str, An
         "parity": [_parity(root, target) for target in recipe["targets"] if target["parity"]],
         "samples": None if samples is None else asdict(samples),
         "verified": sum(target["verified"] for target in recipe["targets"]),
+        "next": list(next_steps.steps(recipe)),
     }
 
 

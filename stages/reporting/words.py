@@ -17,7 +17,10 @@ def number(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\u202f")
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    # more than four digits would have an exponent
+    return number(round(value)) if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def percent(value: float | None) -> str:

@@ -5,11 +5,14 @@ After every round the two have run the same stages and hold the same files, lock
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,8 +21,23 @@ import pytest
 from dvc.repo import Repo
 
 from tests.lib import drive
+from tests.lib.in_memory import in_memory as in_memory
 
 FOLDERS = ("", "", "a", "b/c")
+SOURCES = ("src0", "a/src1", "data/d0", "data/d1")
+
+
+@cache
+def _laid() -> Path:
+    """What every project begins as: the sources, those in `data/` added to DVC. Making it takes a second."""
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    root = drive.lay(place / "laid", {source: f"{source} 0\n" for source in SOURCES})
+    for folder in {*FOLDERS, "out"}:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(root), contextlib.closing(Repo()) as repo:
+        repo.add(["data/d0", "data/d1"])
+    return root
 
 
 @dataclass
@@ -50,7 +68,7 @@ class Project:
     def plan(self) -> None:
         """Think of it all; `lay` writes it."""
         random = self.random
-        self.sources = ["src0", "a/src1", "data/d0", "data/d1"]
+        self.sources = [*SOURCES]
         self.params = {folder: {f"k{i}": random.randrange(3) for i in range(3)} for folder in FOLDERS}
         for number in range(random.randint(3, 9)):
             self.stages.append(self._stage(f"s{number}"))
@@ -92,13 +110,10 @@ class Project:
         return Made(name, folder, out, kind, entry, reads)
 
     def lay(self, root: Path) -> None:
-        drive.lay(root, {source: f"{source} 0\n" for source in self.sources})
-        for folder in {*FOLDERS, "out"}:
-            (root / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copytree(_laid(), root)
         for folder in self.params:
             self.write_params(root, folder)
         self.describe(root)
-        self.add_data(root)
 
     def write_params(self, root: Path, folder: str) -> None:
         (root / folder / "params.yaml").write_text("".join(f"{k}: {v}\n" for k, v in self.params[folder].items()))
@@ -107,11 +122,6 @@ class Project:
         for folder in {made.folder for made in self.stages}:
             here = {made.name: made.entry for made in self.stages if made.folder == folder}
             drive.describe(root / folder / "dvc.yaml", here)
-
-    def add_data(self, root: Path) -> None:
-        """`dvc add` of the data sources."""
-        with contextlib.chdir(root), contextlib.closing(Repo()) as repo:
-            repo.add(["data/d0", "data/d1"])
 
     # -- edits
 
@@ -249,6 +259,5 @@ def test_a_random_pipeline_is_run_as_repro_runs_it(tmp_path, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 200))
-def test_190_more_random_pipelines_are_run_as_repro_runs_them(tmp_path, seed):
-    check(seed, tmp_path, rounds=5)
-    shutil.rmtree(tmp_path)
+def test_190_more_random_pipelines_are_run_as_repro_runs_them(in_memory, seed):
+    check(seed, in_memory, rounds=5)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -242,11 +243,20 @@ def test_who_waits_for_bytecode_does_not_wait_for_an_idle_machine(tmp_path, monk
     stand_in.write_text(f'#!/bin/sh\ntouch "{called}"\nshift 2\nexec "$@"\n')
     stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", str(stand_in.parent), prepend=os.pathsep)
+    groups = set()
+
+    def look() -> None:
+        """How far the sessions of what it has started make way for others, where Linux shares cores among sessions."""
+        for child in psutil.Process().children():
+            with suppress(OSError):
+                groups.add(Path(f"/proc/{child.pid}/autogroup").read_text().split()[-1])
+
     if beside:
-        environments.finish(built, quiet, lambda: None, beside=True)
+        environments.finish(built, quiet, look, beside=True)
     else:
-        environments.ensure(tmp_path, "small", quiet)
+        environments.ensure(tmp_path, "small", quiet, look)
     assert built.is_compiled and called.exists() is beside
+    assert ("19" in groups) is (beside and Path("/proc/self/autogroup").exists())
 
 
 def test_where_environments_lie(tmp_path, monkeypatch):
