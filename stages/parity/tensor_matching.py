@@ -59,7 +59,9 @@ def rename(reference: Arrays, x: Taken, before: Form, form: Form, what: str) -> 
         form.rename(renamed)
     automatic = [name for name in form.tensors if name.startswith(AUTOMATIC_NAMES) and name in reference]
     values = form.values(x)
-    form.rename({one: f"{one} ({what})" for one in automatic if not _alike(reference[one], values[one])})
+    # one that is no float, here or there, means something else too
+    different = [one for one in automatic if one not in values or not _alike(reference[one], values[one])]
+    form.rename({one: f"{one} ({what})" for one in different})
 
 
 def _by_a_reader(reference: Arrays, before: Form, after: Form, certain: Collection[str]) -> dict[str, str]:

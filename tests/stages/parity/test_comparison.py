@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from recast.stages.base import StageError
@@ -21,6 +22,7 @@ from recast.stages.parity.report import ERRORS, REPORT, said, write
 from tests.lib import deep_model
 from tests.lib.deep_model import deep, samples
 from tests.lib.faults import change, copy, in_float
+from tests.lib.onnx_models import initializer, model
 from tests.lib.onnxruntime_chain import forms, int8, layers_at_fault, measured, named, simplified
 
 SEEDS = [0, 1, pytest.param(2, marks=pytest.mark.slow)]
@@ -166,3 +168,29 @@ def test_a_runtime_that_cannot_run_layers_alone_is_compared_end_to_end(
     conversion = compare(named("exported", chain(0)["exported"]), named("simplified", wrong), samples(0), {})
     assert conversion.note == "no such input"
     assert layers_at_fault(conversion) == ("fc2",) and all(layer.alone is None for layer in conversion.layers)
+
+
+def numbered(*, as_integers: bool) -> Any:
+    """A dense layer and a ReLU; the tensor val_1 is its values, or what is left of them as integers."""
+    node = onnx.helper.make_node
+    nodes = [node("Flatten", ["image"], ["flat"], "flat"), node("MatMul", ["flat", "weight"], ["one"], "dot")]
+    if as_integers:
+        nodes += [
+            node("Relu", ["one"], ["two"], "relu"),
+            node("Cast", ["two"], ["val_1"], "down", to=onnx.TensorProto.INT64),
+            node("Cast", ["val_1"], ["whole"], "up", to=onnx.TensorProto.FLOAT),
+            node("Mul", ["whole", "zero"], ["nothing"], "times"),
+            node("Add", ["two", "nothing"], ["scores"], "end"),
+        ]
+    else:
+        nodes += [node("Relu", ["one"], ["val_1"], "relu"), node("Identity", ["val_1"], ["scores"], "end")]
+    weight = initializer("weight", np.random.default_rng(0).normal(size=(64, 4)))
+    return model(nodes, [weight, initializer("zero", 0.0)])
+
+
+def test_a_number_that_a_tool_gave_to_integers_stands_for_nothing_of_the_form_before() -> None:
+    x = np.random.default_rng(1).normal(size=(6, 1, 8, 8)).astype(np.float32)
+    both = {"exported": numbered(as_integers=False), "simplified": numbered(as_integers=True)}
+    found = measured(both, x)["simplified"]
+    assert found.blamed is None
+    assert "one" in {layer.layer for layer in found.layers}
