@@ -11,7 +11,9 @@ CHUNK = 64
 def text(raw: Sequence[int]) -> str:
     """`input() -> Array<felt252>` with these numbers."""
     parts = [raw[start : start + CHUNK] for start in range(0, len(raw), CHUNK)]
-    lines = ["use core::array::ArrayTrait;", "", "fn input() -> Array<felt252> {"]
+    lines = ["use core::array::ArrayTrait;", "use core::internal::revoke_ap_tracking;", ""]
+    # the compiler cannot reach 2^15 cells back, which so many appends may write
+    lines += ["fn input() -> Array<felt252> {", "    revoke_ap_tracking();"]
     lines += ["    let mut data = ArrayTrait::new();", *(f"    part{index}(ref data);" for index in range(len(parts)))]
     lines += ["    data", "}", ""]
     for index, part in enumerate(parts):

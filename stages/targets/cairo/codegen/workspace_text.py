@@ -161,7 +161,9 @@ def _reading(emission: Emission) -> str:
         lines += ["#[inline(never)]", f"fn read_{count}(ref data: Span<felt252>, ref out: Array<Row{width}>) {{"]
         lines += [f"    let x{index} = take(ref data);" for index in range(count)]
         lines += [f"    out.append(Row{width} {{ {', '.join(cells)} }});", "}", ""]
-    lines += [f"fn read_input(ref data: Span<felt252>) -> Array<Row{width}> {{", "    let mut out = ArrayTrait::new();"]
+    lines += [f"fn read_input(ref data: Span<felt252>) -> Array<Row{width}> {{"]
+    # as in `_driver`: from 3,072 numbers on, an image of 32x32 in colour, the first call is out of the last one's reach
+    lines += ["    revoke_ap_tracking();", "    let mut out = ArrayTrait::new();"]
     lines += [f"    read_{len(row)}(ref data, ref out);" for row in emission.input_rows]
     return TAKE.format(above=f"x + {-low}" if low else "x", high=high) + "\n".join([*lines, "    out", "}", ""])
 

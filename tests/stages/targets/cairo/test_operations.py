@@ -1,6 +1,7 @@
 # environment: cairo
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fast_vm.build(VM.path, tmp_path_factory.mktemp("vm"))
 
 
-def compiled(model: Any, fmt: Format, folder: Path, limit: int = 10**7) -> tuple[Casm, list[int], Any]:
+def compiled(
+    model: Any, fmt: Format, folder: Path, limit: int = 10**7, sample: Sequence[int] = (0,)
+) -> tuple[Casm, list[int], Any]:
     """The model's program, its weights in the call data, and the program in integers."""
     program = onnx_import.read(model, fmt)
     bounds = range_analysis.run(program, int(fmt.raw(LOW)), int(fmt.raw(HIGH)))
     emission = layers.write_layers(program, bounds, limit)
-    files = {**workspace_text.files(emission), "src/input.cairo": input_text.text([0])}
+    files = {**workspace_text.files(emission), "src/input.cairo": input_text.text(sample)}
     for path, text in files.items():
         (folder / "ws" / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / "ws" / path).write_text(text)
@@ -99,6 +102,31 @@ def test_weights_in_the_call_data_give_the_same(tmp_path: Path, vm: Path) -> Non
         assert [signed(felt) for felt in execution.result] == wanted.tolist()
     with pytest.raises(StageError, match="the program panics: too few rows"):
         fast_vm.run_each(vm, casm, [[*x[0].tolist(), *weights[:-1]]])
+
+
+def test_an_input_of_many_numbers(tmp_path: Path, vm: Path) -> None:
+    """What was read first lies further back than the compiler reaches: an image of 32x32 in colour."""
+    import onnx
+
+    count = 3 * 32 * 32
+    node = onnx.helper.make_node
+    bounds = [onnx.numpy_helper.from_array(np.array([value]), name) for name, value in (("a", count - 8), ("b", count))]
+    graph = onnx.helper.make_graph(
+        [
+            node("Slice", ["x", "a", "b", "axis"], ["last"], "slice"),
+            node("Relu", ["last"], ["scores"], "relu"),
+        ],
+        "large",
+        [onnx.helper.make_tensor_value_info("x", 1, ["batch", count])],
+        [onnx.helper.make_tensor_value_info("scores", 1, ["batch", 8])],
+        [*bounds, onnx.numpy_helper.from_array(np.array([1]), "axis")],
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    fmt = parse_format("FP16x16")
+    x = fmt.raw(np.random.default_rng(0).uniform(LOW, HIGH, count))
+    casm, _, _ = compiled(made, fmt, tmp_path, sample=x.tolist())
+    (execution,) = fast_vm.run_each(vm, casm, [x.tolist()])
+    assert [signed(felt) for felt in execution.result] == np.maximum(x[-8:], 0).tolist()
 
 
 @pytest.mark.parametrize(
