@@ -137,6 +137,38 @@ class Pixels(nn.Module):
         return (self.shuffle(x) + F.pixel_shuffle(self.nearest(x), 2)[:, :, ::2, ::2]).mean((2, 3))
 
 
+class Mixed(nn.Module):
+    """(N, 4, 6, 5) -> (N, 4): what mobile networks and detectors use between convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(4, 8, 3, bias=True)
+        self.mirror = nn.ReflectionPad2d((1, 2, 2, 1))
+        self.edge = nn.ReplicationPad2d((2, 0, 1, 1))
+        self.zero = nn.ZeroPad2d((0, 1, 1, 0))
+        self.swish = nn.Hardswish()
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), nn.Hardsigmoid())
+        self.leaky = nn.LeakyReLU(0.2)
+        self.elu = nn.ELU(0.7)
+        self.bounded = nn.Hardtanh(-0.5, 0.8)
+        self.plus = nn.Softplus()
+        self.causal = nn.ConstantPad1d((3, 0), 0.25)
+        self.over = nn.Conv1d(8, 6, 4)
+        self.out = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.swish(self.stem(self.mirror(x)))
+        x = self.zero(self.edge(x * self.gate(x)))
+        left, right = x.chunk(2, dim=1)
+        first, second, third = torch.split(F.leaky_relu(right, 0.1), [1, 2, 1], 1)
+        x = torch.cat([self.leaky(left), third, second, first], dim=1)
+        x = self.elu(x).clamp(min=-0.4) + F.hardtanh(F.elu(x)) + self.bounded(x) + self.plus(x).sqrt()
+        x = F.normalize(x, dim=1) + F.hardswish(x) * F.hardsigmoid(x) + torch.log(x.abs() + 1)
+        rows = F.pad(x, (1, 1), value=0.5).unbind(2)
+        y = self.over(self.causal(rows[0] + rows[-1]))
+        return self.out(y.amax(2) + y.sum(dim=2) * 0.1)
+
+
 class Encoder(nn.Module):
     """One layer of a transformer, by PyTorch's attention."""
 
@@ -254,6 +286,7 @@ SHAPES = {
     "Sequences": (6,),
     "Signals": (2, 20),
     "Pixels": (3, 6, 5),
+    "Mixed": (4, 6, 5),
     "Unsupported": (6,),
     "Branching": (6,),
     "Erfinv": (6,),
@@ -310,8 +343,8 @@ def export_model(root: Path, name: str) -> None:
 
 
 def main(root: Path) -> None:
-    """Images unfolded and folded, Sequences, Signals and Pixels, each with its ONNX model; and the recipes' models."""
-    for name in ("Images", "Sequences", "Signals", "Pixels"):
+    """Images unfolded and folded, the others of operations, each with its ONNX model; and the recipes' models."""
+    for name in ("Images", "Sequences", "Signals", "Pixels", "Mixed"):
         emit_model(root / name, name)
         if name == "Images":
             emit_model(root / name, name, "unfolded", fold_batchnorm=False)

@@ -13,13 +13,17 @@ ARITHMETIC = ("add", "sub", "mul", "div")
 SHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten")
 IDENTITIES = ("contiguous", "clone", "detach")
 CONVERSIONS = ("to", "long", "int", "float")
+FUNCTIONS_ONLY = ("same", "relu6", "silu", "hardsigmoid", "hardswish", "softplus")
+"""what no tensor has as a method"""
+PARTS = ("chunk", "split", "unbind")
+"""functions and methods that give several tensors"""
 PLAIN = ("size", "dim")
 """methods that give numbers"""
 
 
 def methods() -> dict[str, Operation]:
     """Tensor method -> operation."""
-    table = {name: ops.elementwise(name) for name in ELEMENTWISE if name not in ("same", "relu6", "silu")}
+    table = {name: ops.elementwise(name) for name in ELEMENTWISE if name not in FUNCTIONS_ONLY}
     table |= {f"{name}_": table[name] for name in ("relu", "sigmoid", "tanh")}
     table |= dict.fromkeys(SHAPES, ops.reshape) | dict.fromkeys(IDENTITIES, ops.elementwise("same"))
     table |= dict.fromkeys(CONVERSIONS, ops.convert) | {name: ops.arithmetic(name) for name in ARITHMETIC}
@@ -29,7 +33,10 @@ def methods() -> dict[str, Operation]:
         "log_softmax": ops.log_softmax,
         "transpose": ops.transpose,
         "permute": ops.permute,
-        "mean": ops.mean,
+        "mean": ops.reduction("mean"),
+        "sum": ops.reduction("sum"),
+        "amax": ops.reduction("max"),
+        "clamp": ops.clamp,
         "matmul": products.matmul,
         "bmm": products.matmul,
     }
@@ -45,7 +52,7 @@ def functions() -> dict[Any, Operation]:
     table: dict[Any, Operation] = {
         getattr(torch, name): operation for name, operation in methods().items() if hasattr(torch, name)
     }
-    for name in ("relu", "relu6", "silu", "sigmoid", "tanh"):
+    for name in ("relu", "relu6", "silu", "sigmoid", "tanh", "hardsigmoid", "hardswish"):
         table[getattr(F, name)] = ops.elementwise(name)
     for name in ARITHMETIC:
         symbol = "truediv" if name == "div" else name
@@ -64,6 +71,11 @@ def functions() -> dict[Any, Operation]:
         operator.matmul: products.matmul,
         operator.getitem: ops.item,
         F.gelu: ops.gelu,
+        F.leaky_relu: ops.leaky_relu,
+        F.elu: ops.elu,
+        F.hardtanh: ops.hardtanh,
+        F.normalize: ops.normalize,
+        F.pad: ops.pad,
         F.softmax: ops.softmax,
         F.log_softmax: ops.log_softmax,
         F.linear: products.linear,
@@ -86,4 +98,5 @@ def functions() -> dict[Any, Operation]:
 def supported() -> str:
     """The functions and operators, for a message."""
     names = {getattr(function, "__name__", "").strip("_") for function in functions()} | set(methods())
+    names |= {*PARTS}
     return ", ".join(sorted(name for name in names if name and not name.endswith("_")))

@@ -47,6 +47,16 @@ def modules() -> dict[type, ModuleOperation]:
         nn.SiLU: _elementwise("silu"),
         nn.Sigmoid: _elementwise("sigmoid"),
         nn.Tanh: _elementwise("tanh"),
+        nn.Hardswish: _elementwise("hardswish"),
+        nn.Hardsigmoid: _elementwise("hardsigmoid"),
+        nn.Softplus: _softplus,
+        nn.LeakyReLU: lambda call, module, x: ops.leaky_relu(call, x, module.negative_slope),
+        nn.ELU: lambda call, module, x: ops.elu(call, x, module.alpha),
+        nn.Hardtanh: lambda call, module, x: ops.clamp(call, x, module.min_val, module.max_val),
+        nn.ZeroPad2d: lambda call, module, x: ops.pad(call, x, module.padding),
+        nn.ConstantPad1d: lambda call, module, x: ops.pad(call, x, module.padding, value=module.value),
+        nn.ReflectionPad2d: lambda call, module, x: ops.pad(call, x, module.padding, "reflect"),
+        nn.ReplicationPad2d: lambda call, module, x: ops.pad(call, x, module.padding, "replicate"),
         nn.GELU: lambda call, module, x: ops.gelu(call, x, module.approximate),
         nn.Softmax: lambda call, module, x: ops.softmax(call, x, module.dim),
         nn.LogSoftmax: lambda call, module, x: ops.log_softmax(call, x, module.dim),
@@ -69,6 +79,12 @@ def supported() -> str:
 def _elementwise(kind: str) -> ModuleOperation:
     operation = ops.elementwise(kind)
     return lambda call, module, x: operation(call, x)
+
+
+def _softplus(call: Call, module: nn.Softplus, x: Value) -> str:
+    if module.beta != 1:
+        raise UnsupportedError(f"beta {module.beta}, and only 1 is written")
+    return ops.elementwise("softplus")(call, x)
 
 
 def _own(call: Call, module: nn.Module, name: str, axes: tuple[str, ...]) -> Value:

@@ -21,6 +21,8 @@ from recast.stages.targets.zml.codegen.calls import (
     floating,
 )
 
+MOST_JOINED = 32
+"""tensors that ZML joins at once"""
 ELEMENTWISE: dict[str, str] = {
     "relu": "{x}.relu()",
     "relu6": "{x}.relu().minimum(.scalar(6, {x}.dtype()))",
@@ -28,7 +30,13 @@ ELEMENTWISE: dict[str, str] = {
     "silu": "{x}.silu()",
     "tanh": "{x}.tanh()",
     "exp": "{x}.exp()",
+    "log": "{x}.log()",
+    "sqrt": "{x}.sqrt()",
+    "abs": "{x}.abs()",
     "neg": "{x}.negate()",
+    "hardsigmoid": "{x}.addConstant(3).relu().minimum(.scalar(6, {x}.dtype())).divByConst(6)",
+    "hardswish": "{x}.addConstant(3).relu().minimum(.scalar(6, {x}.dtype())).divByConst(6).mul({x})",
+    "softplus": "{x}.relu().add({x}.abs().negate().exp().addConstant(1).log())",
     "same": "{x}",
 }
 
@@ -40,6 +48,33 @@ def elementwise(kind: str) -> Operation:
         return ELEMENTWISE[kind].format(x=floating(x).name)
 
     return operation
+
+
+def leaky_relu(call: Call, x: Value, negative_slope: float = 0.01, inplace: bool = False) -> str:
+    """x where it is above zero, else x times the slope."""
+    name = floating(x).name
+    return f"{name}.relu().sub({name}.negate().relu().scale({zig_text.number(negative_slope)}))"
+
+
+def elu(call: Call, x: Value, alpha: float = 1.0, inplace: bool = False) -> str:
+    """x where it is above zero, else alpha (exp(x) - 1)."""
+    name = floating(x).name
+    below = f"{name}.minimum(.scalar(0, {name}.dtype())).exp().addConstant(-1).scale({zig_text.number(alpha)})"
+    return f"{name}.relu().add({below})"
+
+
+def clamp(call: Call, x: Value, min: Any = None, max: Any = None, inplace: bool = False) -> str:
+    """Within two numbers, of which either may be left out."""
+    text = floating(x).name
+    for verb, bound in (("maximum", min), ("minimum", max)):
+        if bound is not None:
+            text += f".{verb}(.scalar({zig_text.number(_number(bound))}, {x.name}.dtype()))"
+    return text
+
+
+def hardtanh(call: Call, x: Value, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> str:
+    """As clamp."""
+    return clamp(call, x, min_val, max_val)
 
 
 def dropout(call: Call, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False) -> str:
@@ -102,8 +137,8 @@ def arithmetic(name: str) -> Operation:
 
 def concatenate(call: Call, tensors: Sequence[Value], dim: int = 0) -> str:
     """torch.cat."""
-    if len(tensors) > 32:
-        raise UnsupportedError(f"{len(tensors)} tensors, and ZML joins at most 32")
+    if len(tensors) > MOST_JOINED:
+        raise UnsupportedError(f"{len(tensors)} tensors, and ZML joins at most {MOST_JOINED}")
     names = ", ".join(one.name for one in tensors)
     listed = f"&.{{ {names} }}" if len(tensors) > 1 else f"&.{{{names}}}"
     return f"zml.Tensor.concatenate({listed}, {tensors[0].axis(dim)})"
@@ -122,11 +157,66 @@ def permute(call: Call, x: Value, *dims: Any) -> str:
     return f"{x.name}.transpose({zig_text.values(int(dim) % x.rank for dim in order)}){call.retagged}"
 
 
-def mean(call: Call, x: Value, dim: Any = None, keepdim: bool = False, *, dtype: object = None) -> str:
-    """Over the axes `dim`, or all."""
-    dims = range(x.rank) if dim is None else [dim] if isinstance(dim, int) else dim
-    reduced = floating(x).name + "".join(f".mean({x.axis(one)})" for one in dims)
-    return reduced if keepdim else f"{reduced}.reshape({zig_text.values(dims_of(call.output))}){call.retagged}"
+def reduction(verb: str) -> Operation:
+    """mean, sum or max over the axes `dim`, or all."""
+
+    def operation(call: Call, x: Value, dim: Any = None, keepdim: bool = False, *, dtype: object = None) -> str:
+        dims = range(x.rank) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
+        reduced = floating(x).name + "".join(f".{verb}({x.axis(one)})" for one in dims)
+        return reduced if keepdim else f"{reduced}.reshape({zig_text.values(dims_of(call.output))}){call.retagged}"
+
+    return operation
+
+
+def normalize(call: Call, x: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None) -> str:
+    """Divided by its length along one axis, by `eps` where that is shorter."""
+    if p != 2:
+        raise UnsupportedError(f"a norm of order {p}, and only 2 is written")
+    length = f"{floating(x).name}.mul({x.name}).sum({x.axis(dim)}).sqrt()"
+    bounded = call.let("length", f"{length}.maximum(.scalar({zig_text.number(eps)}, {x.name}.dtype()))")
+    return f"{x.name}.div({bounded}.broad({x.name}.shape()))"
+
+
+def pad(call: Call, x: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> str:
+    """torch.nn.functional.pad: the last axis first, of each what is put before and after; the batch is not padded."""
+    sides = [(int(pad[index]), int(pad[index + 1])) for index in range(0, len(pad), 2)]
+    along = {x.rank - 1 - index: side for index, side in enumerate(sides) if any(side)}
+    if 0 in along or any(number < 0 for side in along.values() for number in side):
+        raise UnsupportedError("padding of the batch, or what cuts off")
+    if mode == "constant":
+        # the type is named, since ZML reads the sides by it
+        one = "{axis} = zml.Tensor.Pad{{ .low = {low}, .high = {high} }}"
+        axes = [one.format(axis=x.axis(axis), low=low, high=high) for axis, (low, high) in sorted(along.items())]
+        return f"{floating(x).name}.pad({zig_text.number(value or 0.0)}, {zig_text.options(axes)})" if axes else x.name
+    if mode not in ("reflect", "replicate"):
+        raise UnsupportedError(f"mode {mode}, and only constant, reflect and replicate are written")
+    text = floating(x).name
+    for axis, (low, high) in sorted(along.items()):
+        if low + high + 1 > MOST_JOINED:
+            raise UnsupportedError(f"padding by {low} and {high}, and ZML joins at most {MOST_JOINED} tensors")
+        last = x.shape[axis] - 1
+        mirrored = mode == "reflect"
+        before = [index if mirrored else 0 for index in range(low, 0, -1)]
+        after = [last - index if mirrored else last for index in range(1, high + 1)]
+        one = call.let("one", text)
+        parts = [
+            *(f"{one}.slice1d({x.axis(axis)}, .{{ .start = {at}, .end = {at + 1} }})" for at in before),
+            one,
+            *(f"{one}.slice1d({x.axis(axis)}, .{{ .start = {at}, .end = {at + 1} }})" for at in after),
+        ]
+        text = call.let("padded", f"zml.Tensor.concatenate(&.{{ {', '.join(parts)} }}, {x.axis(axis)})")
+    return text
+
+
+def part(call: Call, source: Value, kind: str, index: int, lengths: Sequence[int], dim: int) -> str:
+    """One of those that `chunk`, `split` and `unbind` give: it begins behind the lengths of those before it."""
+    if dim % source.rank == 0 and source.shape[0] != source.other_shape[0]:
+        raise UnsupportedError("parts of the batch")
+    if kind == "unbind":
+        return f"{source.name}.choose1d({dim % source.rank}, {index}){call.retagged}"
+    start = sum(lengths[:index])
+    ends = f".{{ .start = {start}, .end = {start + lengths[index]} }}"
+    return f"{source.name}.slice1d({dim % source.rank}, {ends}){call.retagged}"
 
 
 def item(call: Call, x: Value, index: Any) -> str:

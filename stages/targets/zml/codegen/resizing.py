@@ -6,9 +6,7 @@ from typing import Any
 
 from recast.stages.targets.zml.codegen import zig_text
 from recast.stages.targets.zml.codegen.calls import Call, UnsupportedError, Value, dims_of, floating
-
-MOST = 32
-"""tensors that ZML joins at once"""
+from recast.stages.targets.zml.codegen.operations import MOST_JOINED
 
 
 def upsample(call: Call, x: Value, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **_: Any) -> str:
@@ -21,8 +19,9 @@ def upsample(call: Call, x: Value, size: Any = None, scale_factor: Any = None, m
     shape = dims_of(x)
     for axis in (3, 2):
         times, rest = divmod(call.output.shape[axis], shape[axis])
-        if rest or times > MOST:
-            raise UnsupportedError(f"{x.shape[2:]} to {call.output.shape[2:]}, which is no multiple up to {MOST}")
+        if rest or times > MOST_JOINED:
+            sizes = f"{x.shape[2:]} to {call.output.shape[2:]}"
+            raise UnsupportedError(f"{sizes}, which is no multiple up to {MOST_JOINED}")
         if times == 1:
             continue
         # an axis of one behind it is joined to itself, and becomes part of it

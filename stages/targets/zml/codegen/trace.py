@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from recast.stages.base import StageError
 from recast.stages.parity import activations
-from recast.stages.targets.zml.codegen import functions, modules, zig_text
+from recast.stages.targets.zml.codegen import functions, modules, operations, zig_text
 from recast.stages.targets.zml.codegen.calls import BatchDependent, Call, UnsupportedError, Value
 from recast.stages.targets.zml.codegen.runtime_functions import HELPERS
 from recast.stages.targets.zml.codegen.structs import Layer, Struct
@@ -249,6 +249,8 @@ class _Forward:
                 self._examples[node] = example
             elif source in self._values and node.args[1] == 0:
                 self._examples[node], self._values[node] = example, self._values[source]
+            elif _kind(source) in functions.PARTS:
+                self._part(node, source, example)
             else:
                 raise _refusal(self._struct, f"it uses {source}[{node.args[1]}]", "the first output of a layer")
             return
@@ -272,6 +274,19 @@ class _Forward:
                 raise UnsupportedError(f"its arguments {node.args}, {dict(node.kwargs)}") from error
         self._lines += call.lines
         self._helpers += call.helpers
+        self._let(node, expression, example)
+
+    def _part(self, node: fx.Node, source: fx.Node, example: Example) -> None:
+        """One of the tensors that chunk, split or unbind gives."""
+        kind, index = _kind(source), int(node.args[1])
+        place = 1 if kind == "unbind" else 2
+        dim = source.kwargs.get("dim", source.args[place] if len(source.args) > place else 0)
+        several = self._examples[source][0]
+        with _naming(self._struct, kind):
+            lengths = [1 if kind == "unbind" else one.shape[dim] for one in several]
+            call = Call(_value("", example), self._taken)
+            whole = self._values[source.args[0]]
+            expression = operations.part(call, whole, kind, index % len(lengths), lengths, dim)
         self._let(node, expression, example)
 
     def _side(self, node: fx.Node, which: int) -> tuple[Any, Any]:

@@ -298,6 +298,35 @@ pub const Tensor = struct {
         return self.strided(self._shape.setDim(along, @divTrunc(end - start + slice.step - 1, slice.step)), steps, offset);
     }
 
+    pub const Pad = struct {
+        low: i64 = 0,
+        high: i64 = 0,
+    };
+
+    /// More elements of one value before and behind: `x.pad(0, .{ .h = Tensor.Pad{ .low = 1, .high = 1 } })`.
+    pub fn pad(self: Tensor, padding_value: anytype, paddings: anytype) Tensor {
+        var result = self;
+        inline for (@typeInfo(@TypeOf(paddings)).@"struct".fields) |one| {
+            const sides: Pad = @field(paddings, one.name);
+            const along = self.axis(one.name);
+            result = result.padded(padding_value, along, sides.low, sides.high);
+        }
+        return result;
+    }
+
+    fn padded(self: Tensor, value: anytype, along: usize, low: i64, high: i64) Tensor {
+        const length = self._shape._dims[along];
+        const result = uninitialised(self._shape.setDim(along, low + length + high));
+        @memset(result.data, value);
+        const inner = self._shape.strides()[along];
+        const row = inner * @as(usize, @intCast(length));
+        if (row == 0) return result;
+        const wide = inner * @as(usize, @intCast(low + length + high));
+        const offset = inner * @as(usize, @intCast(low));
+        for (0..self.data.len / row) |index| @memcpy(result.data[index * wide + offset ..][0..row], self.data[index * row ..][0..row]);
+        return result;
+    }
+
     /// One element along the axis, which is dropped.
     pub fn choose1d(self: Tensor, axis_: anytype, index: i64) Tensor {
         const along = self.axis(axis_);

@@ -16,6 +16,8 @@ from recast.stages.targets.zml.codegen.trace import trace
 from tests.lib.zml import op_models
 from tests.lib.zml.op_models import emit_model
 
+NETWORKS = ("Images", "Sequences", "Signals", "Pixels", "Mixed")
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -87,14 +89,10 @@ def test_every_operation_is_in_a_model_that_is_executed(tmp_path: Path, monkeypa
                 wanted.add(name)
                 monkeypatch.setattr(module, name, recorded(name, operation))
     assert "conv2d" in wanted
-    for model in ("Images", "Sequences", "Signals", "Pixels"):
+    for model in NETWORKS:
         emit_model(tmp_path / model, model, fold_batchnorm=False)
     assert used == wanted
-    layers = {
-        type(module)
-        for name in ("Images", "Sequences", "Signals", "Pixels")
-        for module in getattr(op_models, name)().modules()
-    }
+    layers = {type(module) for name in NETWORKS for module in getattr(op_models, name)().modules()}
     assert set(modules.modules()) <= layers
 
 

@@ -39,6 +39,7 @@ def wrong_alone(out: Path) -> list[str]:
         ("Sequences", "emit", 50),
         pytest.param("Signals", "emit", 10, marks=pytest.mark.slow),
         pytest.param("Pixels", "emit", 10, marks=pytest.mark.slow),
+        pytest.param("Mixed", "emit", 25, marks=pytest.mark.slow),
     ],
 )
 def test_a_sound_model_is_compared_layer_by_layer_and_blames_none(

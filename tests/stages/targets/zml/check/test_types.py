@@ -57,6 +57,7 @@ MODELS = (
     "Sequences/emit",
     "Signals/emit",
     "Pixels/emit",
+    "Mixed/emit",
     "LeNet/emit",
     "MnistMlp/emit",
 )
