@@ -9,7 +9,9 @@ put in one order.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from recast.stages.common.onnx_models import onnx_files, onnx_session
 from recast.stages.common.vendor_errors import foreign
 from recast.stages.targets.akida import layout as layouts
 from recast.stages.targets.akida import quantizeml_steps
+from recast.stages.targets.akida.hybrid import front, parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,23 +48,55 @@ class CalibrateParams(Params):
 
 
 def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
-    """quantize/model.onnx, scheme.json and the calibration split -> model.onnx, the integer model.
+    """quantize/model.onnx, scheme.json and the calibration split -> model.onnx, the integer model; of a model in parts
+    one in a folder for each on Akida, by what the float model hands it.
 
     It takes uint8 (N, *shape) as stored, or normalised float32, as the scheme says. Raises StageError for too
     few samples, NaN or infinity in samples or activations, and nodes that cannot be quantized.
     """
     from recast.stages.common import dataset
 
-    stated = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))
-    contract = dataset.read_contract(inputs["data"])
-    lowered = onnx_files.read_model(inputs["quantize"] / "model.onnx")
+    contract, lowered = dataset.read_contract(inputs["data"]), inputs["quantize"]
+    if not parts.are_in(lowered):
+        return {
+            **_calibrated(params, lowered, contract, partial(chosen_samples, params, inputs["data"], contract), out)
+        }
+    cut = parts.read(lowered)
+    normalised = chosen_samples(params, inputs["data"], contract, "normalised")
+    inner = front.values(lowered, cut, normalised, params.resources.cpu)
+    found: list[dict[str, int]] = []
+    for part in cut.akida:
+        (read,) = part.reads
+        (out / part.name).mkdir()
+
+        def samples(takes: quantizeml_steps.Values, read: str = read) -> NDArray[Any]:
+            return inner[read] if read in inner else chosen_samples(params, inputs["data"], contract, takes)
+
+        of_part = cut.contract_of(part, contract)
+        found.append(_calibrated(params, lowered / part.name, of_part, samples, out / part.name))
+    return {
+        "samples": found[0]["samples"],
+        "ranges": sum(one["ranges"] for one in found),
+        "layers": sum(one["layers"] for one in found),
+    }
+
+
+def _calibrated(
+    params: CalibrateParams,
+    lowered: Path,
+    contract: Contract,
+    samples: Callable[[quantizeml_steps.Values], NDArray[Any]],
+    out: Path,
+) -> dict[str, int]:
+    """model.onnx of the lowered model in a folder; `samples`: stored or normalised ones of `contract`."""
+    stated = json.loads((lowered / "scheme.json").read_text(encoding="utf-8"))
+    model = onnx_files.read_model(lowered / "model.onnx")
     scheme = Scheme(stated["input"], stated["input_type"], stated["per_tensor_activations"], stated["last_output_bits"])
-    samples = chosen_samples(params, inputs["data"], contract, scheme.input)
-    samples = layouts.apply(samples, layouts.read(stated["layout"]).start)
-    made, ranges = integer_model(lowered, samples, contract, scheme, params.batch_size, params.resources.cpu)
+    x = layouts.apply(samples(scheme.input), layouts.read(stated["layout"]).start)
+    made, ranges = integer_model(model, x, contract, scheme, params.batch_size, params.resources.cpu)
     onnx_files.check(made, "the integer model")
     onnx_files.write_model(made, out / "model.onnx")
-    return {"samples": len(samples), "ranges": len(ranges), "layers": len(made.graph.node)}
+    return {"samples": len(x), "ranges": len(ranges), "layers": len(made.graph.node)}
 
 
 def chosen_samples(

@@ -9,7 +9,7 @@ import json
 from recast.stages.common import loss_ranking
 from recast.stages.parity.repair import layers, limits
 from recast.stages.repair import Choice, Figure, Made, Offer, Setting
-from recast.stages.targets.akida.quantize import KINDS
+from recast.stages.targets.akida.prepared import KINDS
 
 FIGURES = (Figure(title="layers in hardware", stage="emit", metric="layers_in_hardware", of="layers", better="higher"),)
 SAMPLES = (32, 512, 1024)
