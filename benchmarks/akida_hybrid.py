@@ -142,7 +142,7 @@ def theirs(one: dict[str, Any] | None) -> list[str]:
         return ["failed" if one else "", *[""] * 4]
     sqnr = f"{one['sqnr_db']:.1f} dB" if one.get("sqnr_db") is not None else f"fails: {one['why']}"
     layers = f"{one['layers_in_hardware']} of {one['layers']}"
-    return [f"{one['nodes_share']:.0%}", str(one["parts"]), f"{one['transfer_bytes']:,}", layers, sqnr]
+    return [f"{one['nodes_share']:.0%}", str(one["akida_parts"]), f"{one['transfer_bytes']:,}", layers, sqnr]
 
 
 if __name__ == "__main__":

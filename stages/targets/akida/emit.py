@@ -37,10 +37,6 @@ RUNNER = Source("runner", __package__, "runner")
 """what is emitted beside the model, as it is"""
 
 
-SHIPS = ("*.fbz", "*.onnx")
-"""model.fbz alone, but of a model in parts"""
-
-
 class EmitParams(Params):
     """Which processors the mapping is tried on; model.fbz itself is the same for all of version 2."""
 
@@ -142,5 +138,5 @@ STAGE = Stage(
     run=run,
     sources=(RUNNER,),
     emits=runtime.ARTIFACT,
-    ships=SHIPS,
+    ships=runtime.SHIPS,
 )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # in order of preference where they bring equally many layers into hardware: as stored, nothing is left to prepare
 KINDS = (Kind("stored", "uint8"), Kind("normalised", "uint8"), Kind("normalised", "int8"))
-SCHEME = "scheme.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Prepared:
         """model.onnx and scheme.json; `more`: what else the latter says, first."""
         onnx_files.write_model(self.model, out / "model.onnx")
         scheme = {**more, **self.scheme}
-        (out / SCHEME).write_text(json.dumps(scheme, indent=2) + "\n", encoding="utf-8")
+        (out / "scheme.json").write_text(json.dumps(scheme, indent=2) + "\n", encoding="utf-8")
 
     def metrics(self) -> dict[str, Any]:
         """Of `quantize`."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ARTIFACT = "model.fbz"
 INPUT = "akida_input.json"
+SHIPS = ("*.fbz", "*.onnx")
+"""what computes the outputs: model.fbz alone, but of a model in parts"""
 
 AkidaModel: TypeAlias = Any
 """An `akida.Model`."""

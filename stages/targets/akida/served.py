@@ -19,7 +19,7 @@ def load(emitted: Path, means: Means) -> ServedModel:
     from recast.stages.common.dataset import read_contract
 
     if parts.are_in(emitted):
-        return chain.served(emitted, means.threads)
+        return _in_parts(chain.Chain(emitted, means.threads))
     contract, akida_input = read_contract(emitted), runtime.read_input(emitted)
     shape = runtime.shape_given(akida_input, contract)
     model = runtime.load(emitted / runtime.ARTIFACT)
@@ -29,3 +29,15 @@ def load(emitted: Path, means: Means) -> ServedModel:
         return runtime.given(model, akida_input, shape, samples, samples)
 
     return ServedModel(contract, takes, predict)
+
+
+def _in_parts(made: chain.Chain) -> ServedModel:
+    """A part that takes stored samples gets them, and the others what the contract makes of these."""
+    if made.takes_stored:
+        return ServedModel(made.contract, "stored", made.predict)
+
+    def predict(normalised: NDArray[Any]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = made.values(normalised, normalised)[made.parts.output]
+        return found
+
+    return ServedModel(made.contract, "normalised", predict)

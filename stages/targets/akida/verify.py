@@ -16,9 +16,8 @@ from recast.stages.parity.report import REPORT
 from recast.stages.parity.verify import VerifyParams, verify
 from recast.stages.parity.verify import plots as plots_of_all
 from recast.stages.targets.akida import activity, model_forms, runtime
-from recast.stages.targets.akida.emit import SHIPS
 from recast.stages.targets.akida.hybrid import chain, forms, parts
-from recast.stages.targets.akida.runtime import ARTIFACT
+from recast.stages.targets.akida.runtime import ARTIFACT, SHIPS
 
 ACTIVITY_SAMPLES = 32
 """on which activations are counted, at most: each layer is run anew for them"""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from recast.stages.base import StageError
 from recast.stages.common import samples
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.serving.model import ServedModel
 from recast.stages.targets.akida import runtime
 from recast.stages.targets.akida.hybrid import parts as parts_of
 from recast.stages.targets.akida.hybrid.parts import Part, Parts
@@ -101,16 +100,3 @@ class Chain:
 def predictor(emitted: Path, threads: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     """Samples as stored (n, *shape) -> outputs (n, ...), by the emitted folder, of parts or a whole."""
     return Chain(emitted, threads).predict if parts_of.are_in(emitted) else runtime.predictor(emitted)
-
-
-def served(emitted: Path, threads: int) -> ServedModel:
-    """For `recast serve`. A part that takes stored samples gets them; the others what the contract makes of these."""
-    made = Chain(emitted, threads)
-    if made.takes_stored:
-        return ServedModel(made.contract, "stored", made.predict)
-
-    def predict(normalised: NDArray[Any]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = made.values(normalised, normalised)[made.parts.output]
-        return found
-
-    return ServedModel(made.contract, "normalised", predict)

@@ -22,15 +22,12 @@ from recast.stages.targets.akida.form import IntegerForm
 from recast.stages.targets.akida.hybrid import front, readme
 from recast.stages.targets.akida.hybrid import parts as parts_of
 from recast.stages.targets.akida.hybrid.chain import OnAkida
-from recast.stages.targets.akida.hybrid.parts import Part, Parts
-from recast.stages.targets.akida.prepared import SCHEME
+from recast.stages.targets.akida.hybrid.parts import SCHEME, Part, Parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recast.stages.common.dataset import Contract
-
-SHIPS = ("*.fbz", "*.onnx")
 
 
 def emit(
@@ -83,7 +80,7 @@ def emit(
     layers = [figures.of_layer(layer) for of in mapped.values() for layer in of[0].model.layers]
     (_, first), *others = joined
     return {
-        "size_bytes": shipped_size.size(out, SHIPS),
+        "size_bytes": shipped_size.size(out, runtime.SHIPS),
         "layers": sum(len(of[0].places) for of in mapped.values()),
         "input": "stored" if any(one.input.values == "stored" for one in converted.values()) else "normalised",
         "macs": sum(one.macs for one in layers),

@@ -15,8 +15,7 @@ from recast.stages.parity.forms.onnx_form import OnnxForm
 from recast.stages.targets.akida import model_forms
 from recast.stages.targets.akida.hybrid import chain
 from recast.stages.targets.akida.hybrid import parts as parts_of
-from recast.stages.targets.akida.hybrid.parts import Part, Parts
-from recast.stages.targets.akida.prepared import SCHEME
+from recast.stages.targets.akida.hybrid.parts import SCHEME, Part, Parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from recast.stages.targets.akida.hybrid.regions import Cuttable, Region
 
 PARTS = "parts.json"
+SCHEME = "scheme.json"
+"""in the folder of a part on Akida, as `quantize` writes it of a whole model"""
 FRONT = "front.onnx"
 """the float graph as far as parts on Akida read it"""
 FLOAT_BYTES = 4

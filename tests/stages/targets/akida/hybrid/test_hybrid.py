@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from recast.stages.base import StageError
 from recast.stages.common.dataset import read_contract, read_stored
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.serving.model import Means
 from recast.stages.targets.akida import calibrate, emit, quantize, served, verify
 from recast.stages.targets.akida.hybrid import chain
+from recast.stages.trunk.rewrites import simplify_process
 from tests.lib.akida.hybrid_networks import NETWORKS
-from tests.lib.onnx_models import CONTRACT, Workplace, contents, write_data, write_export
+from tests.lib.onnx_models import CONTRACT, Workplace, cnn, contents, model, write_data, write_export
 
 NONE = {"task": {"name": "none"}, "min_sqnr_db": 20.0, "min_agreement": 0.9}
 
@@ -70,3 +73,38 @@ def test_a_cut_model_is_emitted_as_one_folder_that_computes_as_the_float_model_d
     float_model = onnx_files.Session(tmp_path / "simplify" / "model.onnx", 1, "the float model")
     wanted = float_model.run(CONTRACT.normalise(stored))
     assert np.linalg.norm(expected - wanted) < 0.1 * np.linalg.norm(wanted)
+
+
+def test_a_model_that_goes_as_a_whole_is_the_same_with_and_without(tmp_path: Path) -> None:
+    found = []
+    for hybrid in (False, True):
+        root = tmp_path / str(hybrid)
+        write_data(root / "data")
+        (root / "simplify").mkdir()
+        write_export(root / "export", cnn(), root / "data")
+        exported = cnn()
+        simplify_process.drop_idle_allowzero(exported)
+        onnx_files.write_model(exported, root / "simplify" / "model.onnx")
+        Workplace(root).run(quantize.STAGE, "quantize", hybrid=hybrid)
+        found.append(contents(root / "quantize"))
+    assert found[0] == found[1]
+
+
+def test_what_is_refused_says_why(tmp_path: Path) -> None:
+    work, _ = emitted(tmp_path / "cut", NETWORKS["between"].make())
+    with pytest.raises(StageError) as caught:
+        work.run(emit.STAGE, "again", require_hardware=True)
+    assert caught.value.message.startswith("1 node of the model stays in ONNX, and all must be in hardware: ")
+    assert "Softplus" in caught.value.message
+    assert caught.value.remedies[0] == "set emit.require_hardware to false"
+    # no part of it
+    nodes = [onnx.helper.make_node("Softplus", ["image"], ["scores"], "node_soft")]
+    nothing = model(nodes, [])
+    nothing.graph.output[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(StageError, match="nor does it take a part of the model that holds 5% of its multiplications"):
+        emitted(tmp_path / "nothing", onnx.shape_inference.infer_shapes(nothing))
+    # a damaged folder names no file beside it
+    path = tmp_path / "cut/emit/parts.json"
+    path.write_text(path.read_text().replace('"remainder_1"', '"../data"'), encoding="utf-8")
+    with pytest.raises(StageError, match="names no part"):
+        chain.predictor(tmp_path / "cut/emit", 1)
