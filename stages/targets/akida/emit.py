@@ -5,8 +5,6 @@ Deterministic: cnn2snn writes the same model.fbz for the same integer model.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -29,6 +27,7 @@ from recast.stages.targets.akida import (
     runtime,
 )
 from recast.stages.targets.akida import layout as layouts
+from recast.stages.targets.akida.hybrid import emitting, parts
 
 if TYPE_CHECKING:
     from recast.stages.common.dataset import Contract
@@ -67,11 +66,22 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     """calibrate/model.onnx, quantize/scheme.json and the data's contract -> model.fbz, input.json, akida_input.json,
     summary.txt, mapping.json, README.md and model.py, which runs it; where all of it is in hardware host.py as well.
 
+    Of a model in parts: parts.json and each part's file, and no akida_input.json and host.py (`hybrid.emitting`).
     Raises StageError if a node has no counterpart on Akida, if akida computes something else than the integer model,
     or if `require_hardware` is not met.
     """
     from recast.stages.common.dataset import read_contract
 
+    if parts.are_in(inputs["quantize"]):
+        return emitting.emit(
+            inputs,
+            out,
+            devices.several(params.device),
+            mapping.Way(params.map_mode, params.map_constraints),
+            params.require_hardware,
+            params.resources.cpu,
+            inputs.sources[RUNNER.name],
+        )
     scheme = json.loads((inputs["quantize"] / "scheme.json").read_text(encoding="utf-8"))
     progress("convert to Akida")
     integers = onnx_files.read_model(inputs["calibrate"] / "model.onnx")
@@ -87,28 +97,16 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     progress("compare with the integer model")
     integer_check.require(integers, out, inputs["data"], scheme["input"], layout, params.resources.cpu)
 
-    mapped = []
-    for device in devices.several(params.device):
-        progress(f"map on {device}")
-        way = mapping.Way(params.map_mode, params.map_constraints)
-        mapped.append(places.on(out / runtime.ARTIFACT, device, way))
-        if params.require_hardware and mapped[-1].software:
-            raise places.refused(mapped[-1].software, mapped[-1].device)
+    way = mapping.Way(params.map_mode, params.map_constraints)
+    mapped = places.on_each(out / runtime.ARTIFACT, devices.several(params.device), way, params.require_hardware)
     first, *others = mapped
-    tried, rewritten = scheme["inputs_tried"], scheme["rewritten"]
-    report = {
-        **first.as_json(),
-        "others": [one.as_json() for one in others],
-        "inputs_tried": tried,
-        "rewritten": rewritten,
-    }
-    (out / "mapping.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (out / "summary.txt").write_text("\n".join(_summary(one) for one in mapped), encoding="utf-8")
+    (out / "mapping.json").write_text(json.dumps(places.report(mapped, scheme), indent=2) + "\n", encoding="utf-8")
+    (out / "summary.txt").write_text("\n".join(places.summary(one) for one in mapped), encoding="utf-8")
     shutil.copyfile(inputs.sources[RUNNER.name] / "model.py", out / "model.py")
     is_generated = akida_input.values == "stored" and not first.software
     if is_generated:
         shutil.copyfile(inputs.sources[RUNNER.name] / "host.py", out / "host.py")
-    text = readme.text(contract, akida_input, tuple(model.output_shape), mapped, tried, rewritten, is_generated)
+    text = readme.text(contract, akida_input, tuple(model.output_shape), mapped, scheme, is_generated)
     (out / "README.md").write_text(text, encoding="utf-8")
     layers = [figures.of_layer(layer) for layer in first.model.layers]
     return {
@@ -120,15 +118,6 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
         **first.figures.as_json(),
         **{f"{name}_on_{one.device}": value for one in others for name, value in one.figures.as_json().items()},
     }
-
-
-def _summary(mapped: places.Mapped) -> str:
-    text = io.StringIO(f"{mapped.device}\n\n")
-    text.seek(0, io.SEEK_END)
-    # akida prints its summary and cannot be asked for it
-    with contextlib.redirect_stdout(text):
-        mapped.model.summary()
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def _described(contract: Contract, lowered: onnx_files.Model, layout: layouts.Layout) -> Contract:
@@ -149,4 +138,5 @@ STAGE = Stage(
     run=run,
     sources=(RUNNER,),
     emits=runtime.ARTIFACT,
+    ships=runtime.SHIPS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,6 +85,16 @@ def of_device(model: runtime.AkidaModel) -> DeviceFigures:
         np_input_bytes=int(memory[0]),
         np_weight_bytes=int(memory[1]),
     )
+
+
+LARGEST = ("device_nps", "nps", "skip_dmas", "np_input_bytes", "np_weight_bytes")
+"""figures of which several models, run one after the other, need the largest; of all others they need the sum"""
+
+
+def joined(of: Sequence[DeviceFigures]) -> DeviceFigures:
+    """Of models that a device runs one after the other."""
+    each = [one.as_json() for one in of]
+    return DeviceFigures(**{name: (max if name in LARGEST else sum)(one[name] for one in each) for name in each[0]})
 
 
 def parts(device: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from recast.stages.base import StageError, progress
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida import devices, mapping, quantizeml_steps
-from recast.stages.targets.akida.calibrate import Scheme, integer_model
+from recast.stages.targets.akida.integers import Scheme, integer_model
 
 if TYPE_CHECKING:
     from recast.stages.common.dataset import Contract

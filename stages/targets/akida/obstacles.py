@@ -39,13 +39,19 @@ def explained(error: StageError, model: onnx_files.Model, layout: Layout, names:
 def faults(model: onnx_files.Model, names: Mapping[str, str], signals: bool = False) -> Iterator[tuple[str, Fault]]:
     """(layer, fault) in running order."""
     graph = Graph(model, names, signals=signals)
+    for node, one in faulty(graph):
+        yield graph.called(node), one
+
+
+def faulty(graph: Graph) -> Iterator[tuple[Any, Fault]]:
+    """(node, fault) in running order."""
     found = [(node, fault(graph, node)) for node in graph.model.graph.node]
     if not any(one for _, one in found):
         # only then: activations that are taken are made of them
         found = [(node, _unfolded(graph, node)) for node in graph.model.graph.node]
     for node, one in found:
         if one is not None:
-            yield graph.called(node), one
+            yield node, one
 
 
 def fault(graph: Graph, node: Any) -> Fault | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from recast.stages.base import StageError
+from recast.stages.base import StageError, progress
 from recast.stages.targets.akida import devices, figures, hardware_limits, mapping, runtime
 
 
@@ -64,6 +66,40 @@ def on(path: Path, device: devices.Device, way: mapping.Way = mapping.DEFAULT) -
     """
     model = mapping.mapped(path, device, way)
     return Mapped(str(device), model, tuple(_places(path, model, way)), figures.of_device(model))
+
+
+def on_each(
+    path: Path, wanted: Sequence[devices.Device], way: mapping.Way, require_hardware: bool = False
+) -> list[Mapped]:
+    """The model in `path` on each device. StageError as above, and for layers left to software where none may be."""
+    found = []
+    for device in wanted:
+        progress(f"map on {device}")
+        found.append(on(path, device, way))
+        if require_hardware and found[-1].software:
+            raise refused(found[-1].software, found[-1].device)
+    return found
+
+
+def report(mapped: Sequence[Mapped], scheme: Mapping[str, Any]) -> dict[str, Any]:
+    """For mapping.json: a model on its devices, and what `quantize` did for it."""
+    first, *others = mapped
+    return {
+        **first.as_json(),
+        "others": [one.as_json() for one in others],
+        "inputs_tried": scheme["inputs_tried"],
+        "rewritten": scheme["rewritten"],
+    }
+
+
+def summary(mapped: Mapped) -> str:
+    """Akida's own, of the mapped model."""
+    text = io.StringIO(f"{mapped.device}\n\n")
+    text.seek(0, io.SEEK_END)
+    # akida prints its summary and cannot be asked for it
+    with contextlib.redirect_stdout(text):
+        mapped.model.summary()
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def refused(software: Sequence[Place], device: str) -> StageError:

@@ -5,26 +5,17 @@ The ranges of activations come in `calibrate`. Deterministic: quantizeml's rando
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from recast.stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.parity import layer_names
-from recast.stages.targets.akida import obstacles
-from recast.stages.targets.akida.inputs import Kind, attempt, choose, obstacle, taken_contract
-from recast.stages.targets.akida.lowering import lower
-
-if TYPE_CHECKING:
-    from recast.stages.common.dataset import Contract
-    from recast.stages.targets.akida.layout import Layout
-
-# in order of preference where they bring equally many layers into hardware: as stored, nothing is left to prepare
-KINDS = (Kind("stored", "uint8"), Kind("normalised", "uint8"), Kind("normalised", "int8"))
+from recast.stages.targets.akida.hybrid import search
+from recast.stages.targets.akida.prepared import Unsuited, Wanted, prepare
 
 
 def _only(*bits: int | None) -> Callable[[Any], Any]:
@@ -72,6 +63,9 @@ class QuantizeParams(Params):
             "processor's input unit runs; stored samples are always uint8; auto as for input"
         ),
     )
+    hybrid: bool = Field(
+        default=False, description="leave what Akida has not to onnxruntime, in float, instead of refusing the model"
+    )
 
 
 def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
@@ -80,7 +74,8 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     What Akida refuses is rewritten first where that can be (`lowering`); the scheme says what, and how inputs and
     outputs are then laid out. With input "stored", the lowered model takes stored samples (as float32) instead of
     normalised ones. The scheme says of every input that was tried how many layers each device leaves to software.
-    Raises StageError naming the nodes that cannot be quantized or converted.
+    With `hybrid`, a model that Akida cannot take as a whole is cut (`hybrid.search`): parts.json, and for each part
+    what its kind needs. Raises StageError naming the nodes that cannot be quantized or converted.
     """
     from recast.stages.common.dataset import read_contract
 
@@ -88,61 +83,23 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     model = onnx_files.with_constant_weights(onnx_files.read_model(inputs["simplify"] / "model.onnx"))
     onnx_files.require_one_each(model, "akida")
     names, threads = layer_names.of(inputs["export"]), params.resources.cpu
-    progress("rewrite what Akida has not")
-    made = lower.lower(model, contract.shape, names, threads)
-    stored_as_taken = not made.layout.start
-    contract = taken_contract(contract, made.layout)
-    kinds = [
-        kind
-        for kind in KINDS
-        if params.input in ("auto", kind.values)
-        and params.input_type in ("auto", kind.type)
-        and not (kind.values == "stored" and (obstacle(contract) or not stored_as_taken))
-    ]
-    tried = attempt(
-        kinds, made.model, contract, params.per_tensor_activations, threads, inputs.scratch, params.last_output_bits
-    )
-    if not tried:
-        raise _impossible(params, contract, made.layout)
+    stated = params.model_dump(exclude={"resources", "hybrid"})
+    wanted = Wanted(params.input, params.input_type, params.per_tensor_activations, params.last_output_bits)
     try:
-        chosen = choose(tried)
+        made = prepare(model, contract, names, wanted, threads, inputs.scratch)
+    except Unsuited:
+        raise
     except StageError as error:
-        raise obstacles.explained(error, made.model, made.layout, names) from error
-    onnx_files.write_model(chosen.lowered, out / "model.onnx")
-    layers = [node.name for node in chosen.lowered.graph.node]
-    scheme = {
-        **params.model_dump(exclude={"resources"}),
-        "input": chosen.kind.values,
-        "input_type": chosen.kind.type,
-        "layers": layers,
-        "layout": made.layout.as_json(),
-        "rewritten": made.done,
-        "inputs_tried": [{**one.as_json(), "chosen": one is chosen} for one in tried],
-    }
-    (out / "scheme.json").write_text(json.dumps(scheme, indent=2) + "\n", encoding="utf-8")
-    return {
-        "nodes": len(layers),
-        "rewritten": len(made.done),
-        "input": chosen.kind.values,
-        "input_type": chosen.kind.type,
-        "inputs_tried": len(tried),
-    }
-
-
-def _impossible(params: QuantizeParams, contract: Contract, layout: Layout) -> StageError:
-    """Why no kind of input is left to try: only choices of the recipe leave none."""
-    if params.input == "stored" and params.input_type == "int8":
-        return StageError("stored samples are uint8, not int8", "set quantize.input_type to auto")
-    why = "the model does not start with a convolution"
-    if params.input == "stored" and layout.start:
-        why = "the axes of a sample are laid out anew in front of the first layer"
-        return StageError(f"the emitted model cannot take stored samples: {why}", "set quantize.input to auto")
-    if params.input == "stored":
-        why = obstacle(contract) or f"{why} the normalisation can be folded into"
-        return StageError(f"the emitted model cannot take stored samples: {why}", "set quantize.input to auto")
-    return StageError(
-        f"the first layer cannot read uint8: {why} of images of 1 or 3 channels", "set quantize.input_type to auto"
-    )
+        if not params.hybrid:
+            raise
+        progress("look for the parts that Akida takes")
+        cut = search.search(model, contract, names, wanted, threads, inputs.scratch, error.message)
+        if cut.parts is None:
+            raise search.none_found(error, cut) from error
+        cut.write(out, stated)
+        return cut.metrics()
+    made.write(out, stated)
+    return made.metrics()
 
 
 STAGE = Stage(params=QuantizeParams, inputs=("simplify", "export", "data"), run=run)

@@ -103,12 +103,11 @@ def text(
     akida_input: runtime.AkidaInput,
     gives: Sequence[int],
     mapped: Sequence[Mapped],
-    tried: Sequence[Mapping[str, Any]],
-    rewritten: Sequence[str],
+    scheme: Mapping[str, Any],
     is_generated: bool,
 ) -> str:
     """The README. `gives`: the shape of what akida gives for a sample; `mapped`: on each device, the same model;
-    `is_generated`: whether host code can be made of the folder."""
+    `scheme`: as `quantize` wrote it; `is_generated`: whether host code can be made of the folder."""
     import akida
 
     version = akida.__version__
@@ -131,20 +130,21 @@ def text(
         host=HOST.format(version=version) if is_generated else "",
         macs=sum(one.macs for one in layers),
         weight_bytes=sum(one.weight_bytes for one in layers),
-        figures=_figures(mapped),
-        places="".join(PLACES.format(device=one.device, table=_places(one)) for one in mapped),
-        inputs=_tried(tried) + _rewritten(rewritten),
+        figures=figures_by_device([(one.device, one.figures) for one in mapped]),
+        places="".join(PLACES.format(device=one.device, table=places_table(one)) for one in mapped),
+        inputs=tried_inputs(scheme["inputs_tried"]) + rewritings(scheme["rewritten"]),
     )
 
 
-def _figures(mapped: Sequence[Mapped]) -> str:
+def figures_by_device(columns: Sequence[tuple[str, figures.DeviceFigures]]) -> str:
     """A row a figure, a column a device."""
-    columns = [one.figures.as_json() for one in mapped]
-    rows = [f"| {said} | {' | '.join(f'{one[name]:,}' for one in columns)} |" for name, said in FIGURES.items()]
-    return "\n".join([f"| | {' | '.join(one.device for one in mapped)} |", "|---|" + "---|" * len(mapped), *rows])
+    by_name = [one.as_json() for _, one in columns]
+    rows = [f"| {said} | {' | '.join(f'{one[name]:,}' for one in by_name)} |" for name, said in FIGURES.items()]
+    return "\n".join([f"| | {' | '.join(name for name, _ in columns)} |", "|---|" + "---|" * len(columns), *rows])
 
 
-def _places(mapped: Mapped) -> str:
+def places_table(mapped: Mapped) -> str:
+    """A row a layer."""
     rows = ["| layer | type | runs in | takes | multiplications | weights, bytes | why |", "|---" * 7 + "|"]
     for place, layer in zip(mapped.places, mapped.model.layers, strict=True):
         one = figures.of_layer(layer)
@@ -156,12 +156,12 @@ def _places(mapped: Mapped) -> str:
     return "\n".join(rows)
 
 
-def _rewritten(done: Sequence[str]) -> str:
+def rewritings(done: Sequence[str]) -> str:
     """What was rewritten for Akida; empty if nothing was."""
     return REWRITTEN.format(done="\n".join(f"- {one}" for one in done)) if done else ""
 
 
-def _tried(tried: Sequence[Mapping[str, Any]]) -> str:
+def tried_inputs(tried: Sequence[Mapping[str, Any]]) -> str:
     """What was gained by the choice of the input; empty if there was none."""
     if len(tried) < 2:
         return ""

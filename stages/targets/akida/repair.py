@@ -9,7 +9,8 @@ import json
 from recast.stages.common import loss_ranking
 from recast.stages.parity.repair import layers, limits
 from recast.stages.repair import Choice, Figure, Made, Offer, Setting
-from recast.stages.targets.akida.quantize import KINDS
+from recast.stages.targets.akida.hybrid import parts
+from recast.stages.targets.akida.prepared import KINDS
 
 FIGURES = (Figure(title="layers in hardware", stage="emit", metric="layers_in_hardware", of="layers", better="higher"),)
 SAMPLES = (32, 512, 1024)
@@ -52,6 +53,8 @@ def offer(made: Made) -> Offer:
 
 def _inputs(made: Made) -> tuple[Choice, ...]:
     """Other inputs than the emitted model takes; one that cannot be made is refused by `quantize` with its reason."""
+    if parts.are_in(made.directories["quantize"]):
+        return ()  # each part has its own
     scheme = json.loads((made.directories["quantize"] / "scheme.json").read_text(encoding="utf-8"))
     return tuple(
         Choice(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ARTIFACT = "model.fbz"
 INPUT = "akida_input.json"
+SHIPS = ("*.fbz", "*.onnx")
+"""what computes the outputs: model.fbz alone, but of a model in parts"""
 
 AkidaModel: TypeAlias = Any
 """An `akida.Model`."""
@@ -60,11 +62,15 @@ class AkidaInput:
 def read_input(directory: Path) -> AkidaInput:
     """What `write` wrote; StageError if it is missing or damaged."""
     try:
-        raw = json.loads((directory / INPUT).read_text(encoding="utf-8"))
-        start, finish = (layouts.steps(raw[name]) for name in ("start", "finish"))
-        return AkidaInput(tuple(raw["shape"]), raw["layout"], raw["dtype"], raw["values"], start, finish)
+        return input_stated(json.loads((directory / INPUT).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StageError(f"cannot read {directory.name}/{INPUT}: {error}", "run emit again") from error
+
+
+def input_stated(raw: Mapping[str, Any]) -> AkidaInput:
+    """What JSON states; raises ValueError, KeyError or TypeError if that is damaged."""
+    start, finish = (layouts.steps(raw[name]) for name in ("start", "finish"))
+    return AkidaInput(tuple(raw["shape"]), raw["layout"], raw["dtype"], raw["values"], start, finish)
 
 
 def input_of(model: AkidaModel, layout: layouts.Layout) -> AkidaInput:
@@ -128,10 +134,21 @@ def predictor(emitted: Path) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     shape = shape_given(akida_input, contract)
     model = load(emitted / ARTIFACT)
 
-    def predict(stored: NDArray[Any]) -> NDArray[np.float32]:
-        x = akida_input.prepare(stored, contract.normalise(stored))
-        with foreign(f"akida cannot run the emitted model on samples of shape {x.shape[1:]}", "run emit again"):
-            outputs: NDArray[np.float32] = model.predict(x)
-        return layouts.apply(in_order(outputs, shape), akida_input.finish)
+    return lambda stored: given(model, akida_input, shape, stored, contract.normalise(stored))
 
-    return predict
+
+def given(
+    model: AkidaModel,
+    akida_input: AkidaInput,
+    shape: Sequence[int | None],
+    stored: NDArray[Any],
+    normalised: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """What a model of Akida gives for samples (n, *shape), of which it takes one or the other, as ONNX orders it.
+
+    `shape`: of what it gives for a sample, once its channels come first.
+    """
+    x = akida_input.prepare(stored, normalised)
+    with foreign(f"akida cannot run the emitted model on samples of shape {x.shape[1:]}", "run emit again"):
+        outputs: NDArray[np.float32] = model.predict(x)
+    return layouts.apply(in_order(outputs, shape), akida_input.finish)

@@ -16,7 +16,7 @@ from recast.stages.parity import comparison
 from recast.stages.parity.forms.form import Form, NamedForm
 from recast.stages.parity.forms.onnx_form import OnnxForm
 from recast.stages.parity.metrics import Kind
-from recast.stages.targets.akida import calibrate, inputs, quantizeml_steps, runtime
+from recast.stages.targets.akida import inputs, integers, quantizeml_steps, runtime
 from recast.stages.targets.akida.form import AkidaForm, IntegerForm, LoweredForm, scales
 from recast.stages.targets.akida.layout import Layout
 from tests.lib.contracts import AGREE
@@ -43,7 +43,7 @@ def forms(
     kind = input_type or ("uint8" if inputs.starts_with_image_convolution(lowered, contract) else "int8")
     stored = takes == "stored"
     samples = dataset.read_stored(data, "calibration")[0] if stored else dataset.read(data, "calibration")[0]
-    made, _ = calibrate.integer_model(lowered, samples, contract, calibrate.Scheme(takes, kind, False), 64, 1)
+    made, _ = integers.integer_model(lowered, samples, contract, integers.Scheme(takes, kind, False), 64, 1)
     return Forms(simplified, lowered, made, quantizeml_steps.to_akida(made).to_dict(), contract, takes)
 
 

@@ -1,4 +1,4 @@
-"""Runs model.fbz in Python with akida and NumPy alone: pip install akida numpy.
+"""Runs the model in Python with akida and NumPy alone: pip install akida numpy; one in parts needs onnxruntime as well.
 
     from model import Model
     model = Model()                 # Model(device=akida.devices()[0]) puts it on a chip
@@ -37,35 +37,58 @@ class Model:
         """
         folder = folder or Path(__file__).resolve().parent
         self.contract: dict[str, Any] = json.loads((folder / "input.json").read_text(encoding="utf-8"))
-        self._takes: dict[str, Any] = json.loads((folder / "akida_input.json").read_text(encoding="utf-8"))
-        self.model = akida.Model(str(folder / "model.fbz"))
-        if device is not None:
-            self.model.map(device)
+        self._device = device
+        if (folder / "parts.json").is_file():
+            parts = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
+        else:
+            takes = json.loads((folder / "akida_input.json").read_text(encoding="utf-8"))
+            part = {"kind": "akida", "file": "model.fbz", "reads": ["input"], "gives": ["output"], "takes": takes}
+            shape = takes["finish"][0][1] if takes["finish"] else self.contract["outputs"][0]["shape"]
+            parts = {"input": "input", "output": "output", "parts": [{**part, "shape": shape}]}
+        self._input, self._output, self._parts = parts["input"], parts["output"], parts["parts"]
+        self._share_device = sum(part["kind"] == "akida" for part in self._parts) > 1
+        self._loaded = [self._load(folder / Path(part["file"]).name, part["kind"]) for part in self._parts]
+
+    def _load(self, path: Path, kind: str) -> Any:
+        if kind == "onnx":
+            import onnxruntime  # of a model in parts alone
+
+            return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        model = akida.Model(str(path))
+        if self._device is not None and not self._share_device:
+            model.map(self._device)
+        return model
 
     def predict(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Samples as stored (N, *shape), of input.json's dtype or integers that it holds -> outputs (N, ...), float32.
+        """Samples as stored (N, *shape), of input.json's dtype or integers that it holds -> outputs (N, ...).
 
         Raises InputError.
         """
-        outputs = self.model.predict(self.prepare(stored))
-        ordered = outputs.transpose(0, 3, 1, 2)  # akida puts the channels last
-        finish = self._takes["finish"]
-        shape = finish[0][1] if finish else self.contract["outputs"][0]["shape"]
-        ordered = ordered.reshape(len(stored), *(-1 if length is None else length for length in shape))
-        return np.ascontiguousarray(_done(ordered, finish), np.float32)
+        stored = _fitting(stored, self.contract["inputs"][0])
+        values = {self._input: self._normalised(stored)}
+        for part, loaded in zip(self._parts, self._loaded, strict=True):
+            if part["kind"] == "onnx":
+                made = loaded.run(part["gives"], {name: values[name] for name in part["reads"]})
+                values.update(zip(part["gives"], made, strict=True))
+                continue
+            if self._device is not None and self._share_device:
+                loaded.map(self._device)
+            takes = part["takes"]
+            given = stored if takes["values"] == "stored" else values[part["reads"][0]]
+            ordered = loaded.predict(_as_taken(given, takes)).transpose(0, 3, 1, 2)  # akida puts the channels last
+            ordered = ordered.reshape(len(stored), *(-1 if length is None else length for length in part["shape"]))
+            values[part["gives"][0]] = np.ascontiguousarray(_done(ordered, takes["finish"]), np.float32)
+        outputs: NDArray[Any] = values[self._output]
+        return outputs
 
-    def prepare(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """Samples as stored (N, *shape) -> what `akida.Model.predict` takes. Raises InputError."""
-        taken, takes = self.contract["inputs"][0], self._takes
-        x = _fitting(stored, taken)
-        if takes["values"] == "normalised":
-            per_channel = (-1,) + (1,) * (len(taken["shape"]) - 1)
-            mean, std = (np.asarray(taken[key], np.float32).reshape(per_channel) for key in ("mean", "std"))
-            x = (x.astype(np.float32) / np.float32(taken["divisor"]) - mean) / std
-        x = _done(x, takes["start"])
-        if takes["layout"] == "NHWC" and x.ndim == 4:
-            x = x.transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(x.reshape(len(x), *takes["shape"]), takes["dtype"])
+    def _normalised(self, stored: NDArray[Any]) -> NDArray[Any]:
+        taken = self.contract["inputs"][0]
+        if np.dtype(taken["dtype"]).kind != "f":
+            return stored.astype(taken["dtype"])
+        per_channel = (-1,) + (1,) * (len(taken["shape"]) - 1)
+        mean, std = (np.asarray(taken[key], np.float32).reshape(per_channel) for key in ("mean", "std"))
+        made: NDArray[Any] = (stored.astype(np.float32) / np.float32(taken["divisor"]) - mean) / std
+        return made
 
     def said(self, outputs: NDArray[Any]) -> list[str]:
         """What outputs (N, ...) say, a line a sample: the class, where there are classes, else the numbers."""
@@ -95,8 +118,16 @@ def _fitting(stored: Any, taken: dict[str, Any]) -> NDArray[Any]:
     return stored.astype(dtype)
 
 
+def _as_taken(given: NDArray[Any], takes: dict[str, Any]) -> NDArray[Any]:
+    """Samples (N, ...) as `akida.Model.predict` takes them."""
+    x = _done(given, takes["start"])
+    if takes["layout"] == "NHWC" and x.ndim == 4:
+        x = x.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(x.reshape(len(x), *takes["shape"]), takes["dtype"])
+
+
 def _done(x: NDArray[Any], steps: Sequence[Any]) -> NDArray[Any]:
-    """The array (N, ...) after these steps of `akida_input.json`."""
+    """The array (N, ...) after these steps of `akida_input.json` or parts.json."""
     for kind, numbers in steps:
         x = x.reshape(len(x), *numbers) if kind == "reshape" else x.transpose(0, *numbers)
     return x

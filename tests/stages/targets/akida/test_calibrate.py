@@ -12,7 +12,7 @@ import pytest
 
 from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import calibrate, quantize
+from recast.stages.targets.akida import calibrate, integers, quantize
 from recast.stages.trunk.rewrites import simplify_process
 from tests.lib.onnx_models import CONTRACT, Workplace, cnn, contents, images, write_data
 
@@ -40,13 +40,13 @@ def test_makes_an_integer_model_that_takes_stored_samples(tmp_path: Path) -> Non
 
 def test_ranges_are_per_channel_and_those_of_the_samples() -> None:
     x = CONTRACT.normalise(images(16, seed=1)[0])
-    ranges = calibrate.activation_ranges(cnn(), x, per_tensor=False, batch_size=5, threads=1)
+    ranges = integers.activation_ranges(cnn(), x, per_tensor=False, batch_size=5, threads=1)
     assert ranges["image"][0] == pytest.approx([x.min()])
     assert ranges["features"][0].shape == (2,)
     # the second filter copies the pixel under its centre and adds one
     assert ranges["features"][1][1] == pytest.approx(x.max() + 1)
     assert ranges["scores"][0].shape == (1,)
-    assert calibrate.activation_ranges(cnn(), x, True, 5, 1)["features"][0].shape == (1,)
+    assert integers.activation_ranges(cnn(), x, True, 5, 1)["features"][0].shape == (1,)
 
 
 def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Models of which Akida runs parts, and onnxruntime what lies before, between and behind them."""
