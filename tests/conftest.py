@@ -40,14 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.mkdtemp(prefix="recast-home-")
     Path(home, "envs").symlink_to(shared)
     os.environ[USER_FOLDER] = home
-    databases = in_memory.folder()
+    databases, others = in_memory.folder(), os.environ.get(DATABASES, "")
     os.environ[DATABASES] = str(databases)
 
     def undo() -> None:
         shutil.rmtree(home)
-        shutil.rmtree(databases)
+        shutil.rmtree(databases, ignore_errors=True)  # a worker of a queue may still write there
         os.environ[USER_FOLDER] = before  # another session may follow in this process
-        del os.environ[DATABASES]
+        os.environ[DATABASES] = others
 
     config.add_cleanup(undo)
 

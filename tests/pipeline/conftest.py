@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.installed import installed as installed
+from tests.lib.installed import wheel as wheel
 from tests.lib.own_home import own_home as own_home
 from tests.lib.repository import Write, lay_sound
 

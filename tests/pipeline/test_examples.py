@@ -18,8 +18,6 @@ from recast.pipeline.planning.make_plan import make_plan
 from recast.pipeline.processes import environments
 from tests.lib.repository import ROOT, git
 from tests.pipeline.test_wheel import call
-from tests.pipeline.test_wheel import installed as installed
-from tests.pipeline.test_wheel import wheel as wheel
 
 EXAMPLES = ROOT / "examples"
 FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/recipes"))

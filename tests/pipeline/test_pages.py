@@ -17,6 +17,7 @@ import pytest
 from dvc.cli.parser import get_main_parser
 from ruamel.yaml import YAML
 
+from docs import draw_house
 from recast.pipeline.cli.arguments import parse
 from recast.pipeline.planning.make_plan import make_plan
 from tests.lib.copied import copy_files
@@ -86,6 +87,17 @@ def help_of(verb: str) -> str:
         with redirect_stdout(text), redirect_stderr(io.StringIO()), suppress(SystemExit):
             parse(arguments, defaultdict(lambda: print), print)
     return text.getvalue()
+
+
+def test_every_picture_is_drawn_by_its_script() -> None:
+    """The house of folders is the only one, and stands as the script draws it; no page shows a file of an image."""
+    for name in draw_house.PAGES:
+        assert draw_house.BEGIN.partition(":")[0] in (ROOT / name).read_text(encoding="utf-8")
+    assert draw_house.main(["--check"]) == 0
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not [name for name in listed.split("\0") if re.search(r"\.(png|svg|jpe?g|gif|webp|drawio)$", name)]
+    for page in pages():
+        assert not re.search(r"!\[[^\]]*\]\(|<img\b", prose(re.sub(r"`[^`\n]*`", "", page_of(page)))), page
 
 
 TUTORIALS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from recast.pipeline.core.layout import USER_FOLDER, environments_folder
-from recast.pipeline.processes.uv import find_uv, index_options
+from recast.pipeline.processes.uv import find_uv
+from tests.lib.installed import uv
 from tests.lib.repository import ROOT, call, commit, copy_repository, hashes
 
 DEMO = ROOT / "examples" / "recast-target-demo"
@@ -27,12 +27,6 @@ targets: {onnxruntime: {verify: {min_agreement: 0.5}}, onnxtext: {}}
 OWN = {"tiny/onnxtext/emit", "tiny/onnxtext/verify"}
 READ = {"tiny-onnxtext-emit", "tiny-onnxtext-verify", "tiny"}
 """what has another output when what is emitted has another size"""
-
-
-def uv(*arguments: str | Path) -> None:
-    options = index_options(os.environ)
-    command = [find_uv(), *map(str, arguments), *options.arguments]
-    subprocess.run(command, check=True, env={**os.environ, **options.variables}, cwd=ROOT)
 
 
 def install(place: Path, source: Path) -> None:

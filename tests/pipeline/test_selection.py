@@ -40,7 +40,8 @@ def test_three(value, kind: absent.Kind | None = None): ...
 def lay(root: Path, files: Mapping[str, str]) -> Path:
     """A tree of tests of its own, with these files below tests/stages."""
     (root / "tests" / "stages").mkdir(parents=True)
-    for name in ("selection.py", "conftest.py"):
+    (root / "tests" / "lib").mkdir()
+    for name in ("selection.py", "conftest.py", "lib/in_memory.py"):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)
     shutil.copy(ROOT / "pyproject.toml", root)
     for name, text in files.items():

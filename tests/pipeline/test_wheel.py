@@ -18,26 +18,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from recast.pipeline.core.version import version
-from recast.pipeline.processes.uv import find_uv, index_options
 from recast.pipeline.recipes.plugin_record import read_record
 from tests.lib.repository import ROOT, commit, git, hashes, parsed_lock
 
 SHIPPED = ("pipeline", "stages", "envs", "recipes/targets")
 THEIRS = "raise SystemExit('a package of the project was taken for one of Recast')\n"
-
-
-def uv(*arguments: str | Path) -> None:
-    options = index_options(os.environ)
-    command = [find_uv(), *map(str, arguments), *options.arguments]
-    subprocess.run(command, check=True, env={**os.environ, **options.variables}, cwd=ROOT)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    uv("build", "--quiet", "--no-config", "--wheel", "--out-dir", folder, ROOT)
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 def committed() -> set[str]:
@@ -52,16 +37,6 @@ def test_a_wheel_holds_every_file_and_no_other(wheel: Path) -> None:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert {".py", ".c", ".h", ".zig", ".js", ".html", ".txt", ".in", ".yaml"} <= {Path(name).suffix for name in names}
     assert names == committed() | {"recast/__init__.py", "recast/__main__.py", "recast/py.typed"}
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of its own that has the wheel and its pins."""
-    place = tmp_path_factory.mktemp("wheel") / "installed here"
-    uv("venv", "--quiet", "--no-config", "--python", sys.executable, place)
-    into = ("pip", "install", "--quiet", "--no-config", "--no-deps", "--python", place / "bin/python")
-    uv(*into, "--requirements", ROOT / "envs/recast.txt", wheel)
-    return place
 
 
 @pytest.mark.slow
