@@ -14,6 +14,7 @@ from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida.graph import Fault, Graph, by, next_reader, sized
 from recast.stages.targets.akida.layout import Layout
+from recast.stages.targets.akida.signal_nodes import can_be_lifted, is_of_signals, touches
 from recast.stages.targets.akida.windows import ACTIVATIONS, allowed, convolution_fault
 
 TAKEN = (
@@ -45,13 +46,33 @@ def faults(model: onnx_files.Model, names: Mapping[str, str], signals: bool = Fa
 
 def faulty(graph: Graph) -> Iterator[tuple[Any, Fault]]:
     """(node, fault) in running order."""
-    found = [(node, fault(graph, node)) for node in graph.model.graph.node]
+    found = _found(graph)
     if not any(one for _, one in found):
         # only then: activations that are taken are made of them
         found = [(node, _unfolded(graph, node)) for node in graph.model.graph.node]
     for node, one in found:
         if one is not None:
             yield node, one
+
+
+def _found(graph: Graph) -> list[tuple[Any, Fault | None]]:
+    """Each node with what is wrong with it; of a model of signals only what keeps them from being maps of height 1."""
+    found = [(node, fault(graph, node)) for node in graph.model.graph.node]
+    if not is_of_signals(graph) or all(can_be_lifted(graph, node) for node, _ in found):
+        return found
+    return [
+        (node, one if one or can_be_lifted(graph, node) else _SIGNAL)
+        for node, one in found
+        # what it says of a window over one axis is true, and not why
+        if not (node.op_type in ("Conv", "MaxPool", "AveragePool", "ReduceMean") and can_be_lifted(graph, node))
+        or not touches(graph, node)
+    ]
+
+
+_SIGNAL = Fault(
+    "means something else on signals (N, C, T) than on maps of height 1, as which Akida takes them",
+    "use convolutions, pools and activations between the layers of a signal, and Flatten or a mean behind them",
+)
 
 
 def fault(graph: Graph, node: Any) -> Fault | None:

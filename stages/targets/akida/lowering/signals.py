@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recast.stages.targets.akida.lowering import edit
+from recast.stages.targets.akida.signal_nodes import (
+    POINTWISE,
+    WINDOWED,
+    axis_of,
+    can_be_lifted,
+    is_of_signals,
+    touches,
+)
 
 if TYPE_CHECKING:
     from recast.stages.targets.akida.graph import Graph
-
-POINTWISE = (
-    *("Relu", "LeakyRelu", "PRelu", "Clip", "HardSwish", "HardSigmoid", "Sigmoid", "Gelu", "Swish", "Erf", "Identity"),
-    *("Add", "Sub", "Mul", "Div", "Min", "Max", "BatchNormalization", "Dropout", "GlobalAveragePool"),
-)
 
 
 def lift(graph: Graph) -> bool:
     """Give all signals a height of 1; False, and nothing changed, where the model is none of signals, or some node
     means something else by three axes."""
     ports = (*graph.model.graph.input, *graph.model.graph.output)
-    if len(graph.shapes.get(graph.model.graph.input[0].name, ())) != 3:
+    nodes = graph.model.graph.node
+    if not is_of_signals(graph) or not all(can_be_lifted(graph, node) for node in nodes):
         return False
-    changes = [_change(graph, node) for node in graph.model.graph.node]
-    if any(change is None for change in changes):
-        return False
-    for change in changes:
-        for act, *arguments in change or ():
+    for change in [_change(graph, node) for node in nodes]:
+        for act, *arguments in change:
             act(*arguments)
     for port in ports:
         if len(graph.shapes.get(port.name, ())) == 3:
@@ -38,12 +39,11 @@ def lift(graph: Graph) -> bool:
     return True
 
 
-def _change(graph: Graph, node: Any) -> list[tuple[Any, ...]] | None:
-    """What is to be done to a node, functions and their arguments; None if it cannot take maps."""
-    ranks = {name: len(graph.shapes.get(name, ())) for name in (*node.input, *node.output) if name}
-    if 3 not in (ranks.get(name) for name in (*node.input, *node.output) if name not in graph.weights):
+def _change(graph: Graph, node: Any) -> list[tuple[Any, ...]]:
+    """What is to be done to a node that can be lifted: functions and their arguments."""
+    if not touches(graph, node):
         return []
-    if node.op_type in ("Conv", "MaxPool", "AveragePool"):
+    if node.op_type in WINDOWED:
         return _window(graph, node)
     if node.op_type in POINTWISE:
         return [
@@ -51,29 +51,19 @@ def _change(graph: Graph, node: Any) -> list[tuple[Any, ...]] | None:
             for index, name in enumerate(node.input)
             if node.op_type != "BatchNormalization" and name in graph.weights and graph.weights[name].ndim > 1
         ]
-    axis = next((one.i for one in node.attribute if one.name == "axis"), None)
     if node.op_type == "Concat":
-        return [(edit.attribute, node, "axis", 3)] if axis in (2, -1) else [] if axis == 1 else None
-    ends_flat = ranks.get(node.output[0]) == 2
-    if node.op_type == "Flatten" or (node.op_type == "Reshape" and ends_flat):
-        return [] if ends_flat else None
-    if node.op_type == "Squeeze" and ends_flat:
+        return [(edit.attribute, node, "axis", 3)] if axis_of(node) != 1 else []
+    ends_flat = len(graph.shapes.get(node.output[0], ())) == 2
+    if node.op_type == "ReduceMean" or (node.op_type == "Squeeze" and ends_flat):
         return [(_set_axes, graph, node)]
-    if node.op_type in ("Squeeze", "Unsqueeze") and _axes(graph, node) in ([2], [-2]):
+    if node.op_type in ("Squeeze", "Unsqueeze"):
         # a map of height 1 for an operation of two axes, and back: it is one already
         return [(_pass_on, node)]
-    if node.op_type == "ReduceMean":
-        return [(_set_axes, graph, node)] if _axes(graph, node) in ([2], [-1]) else None
-    if node.op_type == "Pad" and len(node.input) > 1 and node.input[1] in graph.weights:
-        return [(_raise_pads, graph, node)] if len(graph.weights[node.input[1]]) == 6 else None
-    return None
+    return [(_raise_pads, graph, node)] if node.op_type == "Pad" else []
 
 
-def _window(graph: Graph, node: Any) -> list[tuple[Any, ...]] | None:
+def _window(graph: Graph, node: Any) -> list[tuple[Any, ...]]:
     """A convolution or pool over one axis."""
-    auto = next((bytes(one.s) for one in node.attribute if one.name == "auto_pad"), b"NOTSET")
-    if auto != b"NOTSET":
-        return None
     (stride,), (dilation,) = graph.numbers(node, "strides", 1, 1), graph.numbers(node, "dilations", 1, 1)
     left, right = graph.numbers(node, "pads", 0, 2)
     changes: list[tuple[Any, ...]] = [
@@ -81,9 +71,7 @@ def _window(graph: Graph, node: Any) -> list[tuple[Any, ...]] | None:
         (edit.attribute, node, "dilations", [1, dilation] if dilation > 1 else None),
     ]
     if node.op_type == "Conv":
-        weight = graph.weights.get(node.input[1])
-        if weight is None:
-            return None
+        weight = graph.weights[node.input[1]]
         length, above, below = weight.shape[2], 0, 0
         changes.append((edit.reweigh, graph, node, 1, weight[:, :, None]))
         high = 1
@@ -101,12 +89,6 @@ def _window(graph: Graph, node: Any) -> list[tuple[Any, ...]] | None:
 def _raise_constant(graph: Graph, node: Any, index: int) -> None:
     values = graph.weights[node.input[index]]
     edit.reweigh(graph, node, index, values.reshape(*values.shape[:-1], 1, values.shape[-1]))
-
-
-def _axes(graph: Graph, node: Any) -> list[int]:
-    if len(node.input) > 1:
-        return [int(axis) for axis in graph.weights.get(node.input[1], ())]
-    return [int(axis) for axis in graph.numbers(node, "axes", 0, 0)]
 
 
 def _set_axes(graph: Graph, node: Any) -> None:

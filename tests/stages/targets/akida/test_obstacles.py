@@ -300,3 +300,48 @@ def test_it_is_rewritten_or_said(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_tools_take_it_as_well(tmp_path: Path, name: str) -> None:
     workplace(tmp_path, TAKEN[name]).run(quantize.STAGE, "quantize")
+
+
+def of_signals(between: list[Any]) -> Any:
+    """Two convolutions over signals (N, 3, 16), nodes from `one` to `two` between them, and a dense layer."""
+    import onnx
+
+    node, random = onnx.helper.make_node, np.random.default_rng(0)
+    weights = {
+        "w1": random.normal(size=(4, 3, 1)),
+        "w2": random.normal(size=(4, 4, 3)),
+        "w3": random.normal(size=(64, 4)),
+    }
+    nodes = [
+        node("Conv", ["x", "w1"], ["c1"], "first"),
+        node("Relu", ["c1"], ["one"], "relu"),
+        *between,
+        node("Conv", ["two", "w2"], ["c2"], "second", pads=[1, 1]),
+        node("Flatten", ["c2"], ["flat"], "flat"),
+        node("Gemm", ["flat", "w3"], ["scores"], "head"),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "signals",
+        [onnx.helper.make_tensor_value_info("x", 1, ["batch", 3, 16])],
+        [onnx.helper.make_tensor_value_info("scores", 1, ["batch", 4])],
+        [onnx.numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def signal_fault(kind: str, **attributes: Any) -> StageError:
+    import onnx
+
+    made = of_signals([onnx.helper.make_node(kind, ["one"], ["two"], "between", **attributes)])
+    return obstacles.explained(StageError("as it was"), made, Layout((3, 16)), {})
+
+
+def test_of_signals_only_what_keeps_them_from_being_maps_is_a_fault() -> None:
+    error = signal_fault("Elu")
+    assert error.message == "Akida cannot run Elu 'between': it is an operation that Akida does not have"
+    error = signal_fault("Transpose", perm=[0, 1, 2])
+    assert error.message == (
+        "Akida cannot run Transpose 'between': it means something else on signals (N, C, T) than on maps of height 1, "
+        "as which Akida takes them"
+    )
