@@ -68,6 +68,10 @@ class QuantizeParams(Params):
     )
 
 
+HYBRID = "set quantize.hybrid to true: onnxruntime then runs what Akida has not, if Akida takes a part"
+"""of a model that is refused as a whole"""
+
+
 def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     """simplify/model.onnx and the data's contract -> model.onnx (lowered, float) and scheme.json.
 
@@ -91,7 +95,7 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
         raise
     except StageError as error:
         if not params.hybrid:
-            raise
+            raise StageError(error.message, *error.remedies, HYBRID) from error
         progress("look for the parts that Akida takes")
         cut = search.search(model, contract, names, wanted, threads, inputs.scratch, error.message)
         if cut.parts is None:

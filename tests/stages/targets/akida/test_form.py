@@ -80,7 +80,7 @@ def chain(root: Path, **replaced: Any) -> list[comparison.Conversion]:
     inputs = Inputs({name: root / name for name in ("emit", "calibrate", "quantize", "simplify", "data")})
     contract = read_contract(root / "data")
     takes = json.loads((root / "quantize" / "scheme.json").read_text())["input"]
-    forms = [*float_forms(inputs, 1), *verify.chain(inputs, 1)]
+    forms = [*float_forms(inputs, 1), *verify.of_whole(inputs, 1)]
     kinds = {"lowered": LoweredForm, "quantized": IntegerForm}
     for index, named in enumerate(forms):
         if named.name in replaced and named.name != "emitted":
