@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -141,6 +142,9 @@ def run(one: Typed, place: Path) -> Iterator[str]:
     if words[0] == "artifacts":
         # the line before it in the block
         tag(place, "digits-akida@v1.0.0")
+    if words[:2] == ["cache", "dir"] and not Path(words[-1]).exists():
+        # the line before it in the block
+        shutil.copytree(place / ".dvc/cache", words[-1])
     where = place
     if words[:2] == ["cache", "dir"] and "../clone/" in str(one):
         # the lines before it and after it
