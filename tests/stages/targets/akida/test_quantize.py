@@ -165,7 +165,7 @@ def test_an_operation_akida_lacks_is_named(tmp_path: Path) -> None:
 
     error = refusal(tmp_path, with_activation(onnx.helper.make_node("Sigmoid", ["features"], ["positive"], "gate")))
     assert error.message == "Akida cannot run Sigmoid 'gate': it is an operation that Akida does not have"
-    assert error.remedy == "use another operation than Sigmoid"
+    assert error.remedy == f"use another operation than Sigmoid, or {quantize.HYBRID}"
 
 
 def test_a_head_after_the_logits_is_named(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_head_after_the_logits_is_named(tmp_path: Path) -> None:
     exported.graph.node.append(onnx.helper.make_node("Softmax", ["logits"], ["scores"], "probabilities", axis=1))
     error = refusal(tmp_path, exported)
     assert error.message.startswith("Akida cannot run Softmax 'probabilities': it gives probabilities")
-    assert error.remedy == "return the scores as they are"
+    assert error.remedy == f"return the scores as they are, or {quantize.HYBRID}"
 
 
 def test_an_attribute_akida_lacks_is_named(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_attribute_akida_lacks_is_named(tmp_path: Path) -> None:
     )
     error = refusal(tmp_path, exported)
     assert error.message == "Akida cannot run layer 'conv' (Conv): it is dilated, and Akida's convolutions are not"
-    assert error.remedy == "drop the dilation, or use a larger kernel"
+    assert error.remedy == f"drop the dilation, or use a larger kernel, or {quantize.HYBRID}"
 
 
 def test_a_clip_that_does_not_start_at_zero_is_named(tmp_path: Path) -> None:
