@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ARTIFACT = "model.fbz"
 INPUT = "akida_input.json"
-SHIPS = ("*.fbz", "*.onnx")
+SHIPS = (ARTIFACT, "*.fbz", "*.onnx")
 """what computes the outputs: model.fbz alone, but of a model in parts"""
 
 AkidaModel: TypeAlias = Any
