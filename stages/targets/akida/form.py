@@ -200,7 +200,13 @@ class AkidaForm(Form):
             tensor = self.output if last is self._model.layers[-1] else self._tensor(last)
             read = [self._read(one) for one in first.inbounds]
             if not read and tensor in given:  # it reads the model's input
-                found[tensor] = self._floats(last, layer_alone.up_to(described, last).forward(self._taken(x)))
+                taken = self._taken(x)
+                found[tensor] = (
+                    # of one layer: the dequantizer behind it is no tensor of the integer model's
+                    runtime.in_order(self._model.predict(taken), self._gives).astype(np.float32)
+                    if tensor == self.output
+                    else self._floats(last, layer_alone.up_to(described, last).forward(taken))
+                )
             if not read or tensor not in given or any(self._tensor(one) not in given for one in read):
                 continue
             integers = [self._integers(one, given[self._tensor(one)]) for one in read]

@@ -96,6 +96,14 @@ def detection() -> Any:
     return onnx.shape_inference.infer_shapes(made)
 
 
+def stem() -> Any:
+    """One convolution of stored samples on Akida, and a sine that keeps all else in ONNX."""
+    net = Weights(6)
+    x = net.add("Sin", "wave", [net.conv("stem", "image", 1, CHANNELS, pads=[1, 1, 1, 1])])
+    flat = net.add("Flatten", "flat", [net.add("GlobalAveragePool", "pooled", [net.add("Sin", "again", [x])])])
+    return _model(net, net.add("Sin", "scores", [flat]))
+
+
 MAP = 8 * 8 * 4
 """bytes of a map of one channel"""
 NETWORKS = {
@@ -113,5 +121,6 @@ NETWORKS = {
         around, ("remainder_1.onnx", "model.fbz", "remainder_2.onnx"), ("wave", "head"), 4 * MAP, 3, (3, 8, 8)
     ),
     "embedding": Network(embedding, ("model.fbz", "remainder_1.onnx"), ("scores",), 16 * 4, 1, (16,), output="unit"),
+    "stem": Network(stem, ("model.fbz", "remainder_1.onnx"), ("stem",), CHANNELS * MAP, 5, (CHANNELS,)),
     "detection": Network(detection, ("model.fbz", "remainder_1.onnx"), ("head",), 5 * MAP, 3, (64, 5), output="boxes"),
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,29 @@ def test_a_damaged_artifact_is_refused(tmp_path: Path) -> None:
     (tmp_path / "emit" / "akida_input.json").write_text("{}")
     with pytest.raises(StageError, match=r"cannot read emit/akida_input\.json"):
         work.run(verify.STAGE, "again")
+
+
+def one_dense() -> Any:
+    net = Weights(0)
+    return net.model("linear", (1, 8, 8), 4, net.linear("scores", net.add("Flatten", "flat", ["image"]), 64, 4))
+
+
+def one_convolution() -> Any:
+    """Which akida makes an InputConv2D of, the first of all layers."""
+    import onnx
+
+    net = Weights(0)
+    made = net.model("maps", (1, 8, 8), 1, net.conv("scores", "image", 1, 4, pads=[1, 1, 1, 1]))
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(made)
+
+
+@pytest.mark.parametrize("build", [one_dense, one_convolution])
+def test_a_model_of_one_layer_is_compared(tmp_path: Path, build: Callable[[], Any]) -> None:
+    """What stands behind it is a dequantizer, which the integer model has not."""
+    work = workplace(tmp_path, build())
+    work.run(emit.STAGE, "emit")
+    work.run(verify.STAGE, "verify", task={"name": "none"}, min_agreement=None, min_sqnr_db=25.0)
+    emitted = json.loads((tmp_path / "verify/parity.json").read_text())["conversions"][-1]
+    assert emitted["blamed"] is None and emitted["layers"][-1]["tensor"] == "scores"
+    assert emitted["layers"][-1]["alone"]["sqnr_db"] > 100

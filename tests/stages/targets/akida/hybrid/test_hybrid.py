@@ -108,3 +108,14 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"remainder_1"', '"../data"'), encoding="utf-8")
     with pytest.raises(StageError, match="names no part"):
         chain.predictor(tmp_path / "cut/emit", 1)
+
+
+def test_a_part_of_one_layer_that_takes_stored_samples_is_compared(tmp_path: Path) -> None:
+    """It reads the model's input, and gives what the dequantizer behind it makes floats."""
+    work, metrics = emitted(tmp_path, NETWORKS["stem"].make(), input="stored")
+    assert metrics["layers"] == 2
+    work.run(verify.STAGE, "verify", **NONE)
+    compared = json.loads((tmp_path / "verify/parity.json").read_text())["conversions"][-1]
+    assert compared["blamed"] is None
+    (found,) = [layer for layer in compared["layers"] if layer["tensor"] == "stem"]
+    assert found["alone"]["sqnr_db"] > 100
