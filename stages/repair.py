@@ -17,6 +17,11 @@ Values = dict[str, dict[str, Any]]
 """stage, as the target calls it -> param -> value"""
 
 
+def merged(first: Values, second: Values) -> Values:
+    """Both, the second's going before the first's."""
+    return {stage: {**first.get(stage, {}), **second.get(stage, {})} for stage in {**first, **second}}
+
+
 @dataclass(frozen=True)
 class Made:
     """What a candidate's run has made."""

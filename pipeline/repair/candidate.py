@@ -21,7 +21,7 @@ from recast.pipeline.planning.make_plan import make_plan
 from recast.pipeline.planning.plan import Plan, PlannedStage
 from recast.pipeline.processes.stage_call import read_timings
 from recast.pipeline.recipes.edited import with_values
-from recast.stages.repair import Values
+from recast.stages.repair import Values, merged
 
 _GRACE = 30.0
 """seconds that a run has to stop in order before it is killed"""
@@ -174,11 +174,6 @@ class Workplace:
             errors.append(event.get("error", "failed"))
         elif event["event"] == "progress":
             self.live(f"{stage}: {event['text']}")
-
-
-def merged(first: Values, second: Values) -> Values:
-    """Both, the second's going before the first's."""
-    return {stage: {**first.get(stage, {}), **second.get(stage, {})} for stage in {**first, **second}}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

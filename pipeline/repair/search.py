@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from recast.pipeline.repair.candidate import Run, merged
+from recast.pipeline.repair.candidate import Run
 from recast.pipeline.repair.limits import Distance
-from recast.stages.repair import Choice, Offer, Values
+from recast.stages.repair import Choice, Offer, Values, merged
 
 WORTH = 0.1
 """the part of what is missed that a setting must take away to be kept"""

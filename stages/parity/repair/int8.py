@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.parity.repair import layers, limits
-from recast.stages.repair import Choice, Figure, Made, Offer, Setting, Values
+from recast.stages.repair import Choice, Figure, Made, Offer, Setting, merged
 
 FIGURES = (Figure(title="nodes in int8", stage="quantize", metric="nodes_quantized", of="nodes", better="higher"),)
 METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -73,17 +74,15 @@ def _together(settings: Sequence[Setting]) -> Setting:
     slower = [setting.choices[0] for setting in single if setting.name == SLOWER]
     way = list(ranges.choices)
     taken = [[*free, *way[:1]], [*slower, *free, *way[:1]] if slower else [*free, *way[1:2]]]
-    choices = tuple(_all(choices) for choices in taken if choices)
+    choices = tuple(
+        Choice(
+            says="; ".join(choice.says for choice in one),
+            values=reduce(merged, (choice.values for choice in one)),
+        )
+        for one in taken
+        if one
+    )
     return Setting(name="together", choices=choices, covers=tuple(setting.name for setting in settings))
-
-
-def _all(choices: Sequence[Choice]) -> Choice:
-    """As one."""
-    values: Values = {}
-    for choice in choices:
-        for stage, params in choice.values.items():
-            values[stage] = {**values.get(stage, {}), **params}
-    return Choice(says="; ".join(choice.says for choice in choices), values=values)
 
 
 def _ladder(made: Made) -> tuple[tuple[Choice, ...], tuple[str, ...]]:

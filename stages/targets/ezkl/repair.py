@@ -6,7 +6,7 @@ They make a circuit larger, and its proofs slower.
 from __future__ import annotations
 
 from recast.stages.parity.repair import limits
-from recast.stages.repair import Choice, Figure, Made, Offer
+from recast.stages.repair import Choice, Figure, Made, Offer, Values, merged
 from recast.stages.targets.ezkl.circuit import settings
 
 FIGURES = (
@@ -17,7 +17,7 @@ MOST_MORE = 8
 """bits behind the point, beyond those of the recipe: errors that come of rounding are then 256 times smaller"""
 LARGEST = 30
 """that `quantize` takes"""
-WITHOUT_LIMITS = {"calibrate": {"max_abs_error": None, "min_agreement": None}}
+WITHOUT_LIMITS: Values = {"calibrate": {"max_abs_error": None, "min_agreement": None}}
 """calibrate has limits of its own, on calibration samples"""
 
 
@@ -35,7 +35,7 @@ def offer(made: Made) -> Offer:
                 values = {"quantize": scales} | ({"calibrate": {"scales": None}} if _chooses(made) else {})
                 ladder.append(Choice(says=says, values=values))
     found = limits.with_limits(Offer(ladder=tuple(ladder), figures=FIGURES), made)
-    return found.model_copy(update={"without_limits": {**found.without_limits, **WITHOUT_LIMITS}})
+    return found.model_copy(update={"without_limits": merged(found.without_limits, WITHOUT_LIMITS)})
 
 
 def _chooses(made: Made) -> bool:

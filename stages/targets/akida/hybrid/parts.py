@@ -155,13 +155,16 @@ def read_json(directory: Path) -> Any:
         raise StageError(f"cannot read {directory.name}/{PARTS}: {error}", onnx_files.MADE_AGAIN) from error
 
 
+_KINDS: Mapping[str, Literal["akida", "onnx"]] = {"akida": "akida", "onnx": "onnx"}
+
+
 def of_json(raw: Any, directory: Path) -> Parts:
     """The parts that parts.json states; StageError if it is damaged."""
     try:
         found = tuple(
             Part(
                 _plain_name(one["name"]),
-                {"akida": "akida", "onnx": "onnx"}[one["kind"]],  # type: ignore[arg-type]
+                _KINDS[one["kind"]],
                 tuple(map(str, one["reads"])),
                 tuple(map(str, one["gives"])),
                 tuple(map(str, one["nodes"])),

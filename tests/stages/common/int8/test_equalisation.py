@@ -185,26 +185,26 @@ def shown() -> Any:
     return made
 
 
-def sum_with_the_input() -> Any:
+def joined(kind: str, other: str) -> Any:
+    """What the second convolution reads joined with another tensor first."""
     made = convolutions()
-    made.graph.node.insert(2, helper.make_node("Add", ["relu_1", "image"], ["sum"], "sum"))
-    made.graph.node[3].input[0] = "sum"
+    made.graph.node.insert(2, helper.make_node(kind, ["relu_1", other], ["joined"], "joined"))
+    made.graph.node[3].input[0] = "joined"
     return made
 
 
+def sum_with_the_input() -> Any:
+    return joined("Add", "image")
+
+
 def sum_with_a_constant() -> Any:
-    made = convolutions()
+    made = joined("Add", "one")
     made.graph.initializer.append(initializer("one", np.ones((8, 1, 1))))
-    made.graph.node.insert(2, helper.make_node("Add", ["relu_1", "one"], ["sum"], "sum"))
-    made.graph.node[3].input[0] = "sum"
     return made
 
 
 def times_itself() -> Any:
-    made = convolutions()
-    made.graph.node.insert(2, helper.make_node("Mul", ["relu_1", "conv_0"], ["square"], "square"))
-    made.graph.node[3].input[0] = "square"
-    return made
+    return joined("Mul", "conv_0")
 
 
 def read_twice() -> Any:
