@@ -118,7 +118,8 @@ def _remote_is_writable(remote: Any) -> Iterator[dict[str, Any]]:
     attempt = remote.fs.join(remote.path, ".recast-share")
     try:
         remote.fs.pipe_file(attempt, b"")
-        remote.fs.remove(attempt)
+        with contextlib.suppress(FileNotFoundError):  # another machine that asks just now has removed it
+            remote.fs.remove(attempt)
         yield {"writable": True}
     except FileNotFoundError:
         raise  # no such bucket

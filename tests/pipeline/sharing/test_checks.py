@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
 import os
 import shutil
@@ -103,6 +104,23 @@ def test_a_default_remote_that_is_configured_nowhere_is_said(repository):
     dvc(repository, "config", "core.remote", "absent")
     with pytest.raises(RecastError, match="'absent'"):
         checks.checks(repository)
+
+
+def test_two_machines_that_ask_at_the_same_moment_are_not_in_each_others_way(repository, monkeypatch):
+    """Each writes the same file and removes it, to see whether that can be done; SFTP minds that it has gone."""
+    from dvc.fs import LocalFileSystem
+
+    own = LocalFileSystem.remove
+
+    def after_another(self: Any, path: Any) -> None:
+        own(self, path)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(LocalFileSystem, "remove", after_another)
+    facts: dict[str, Any] = {}
+    for fact in remote.ask_remote(repository):
+        facts |= fact
+    assert facts["writable"] is True and "error" not in facts
 
 
 # -- reaching it
