@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,7 +115,10 @@ def test_one_that_cannot_be_built_is_tried_once_and_fails_whoever_needs_it(run):
 
 
 def test_the_end_of_a_run_cuts_what_is_being_compiled_and_the_next_takes_it_up(run, monkeypatch):
-    def never_ends(environment: environments.Environment, say: object, gives_way: Callable[[], None]) -> None:
+    begun = threading.Event()
+
+    def never_ends(_: environments.Environment, say: object, gives_way: Callable[[], None], *, beside: bool) -> None:
+        begun.set()
         while True:
             gives_way()
             time.sleep(0.01)
@@ -122,6 +126,7 @@ def test_the_end_of_a_run_cuts_what_is_being_compiled_and_the_next_takes_it_up(r
     with monkeypatch.context() as slowly:
         slowly.setattr(environments, "finish", never_ends)
         found = run.get("small")
+        wait_until(begun.is_set, "it is being compiled")
         run.builder.stop()
     assert found.is_built and not found.is_compiled
     run.builder = EnvironmentBuilder(run.root)
