@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recast.stages.common.int8 import activation_ranges
+from recast.stages.common.int8.int8_pairs import Pairs, Rounding
 from recast.stages.common.onnx_models import onnx_files, onnx_session
 from recast.stages.common.samples import Taken
 from recast.stages.common.vendor_errors import foreign
@@ -36,7 +37,7 @@ def correct(
     from onnx import numpy_helper
 
     weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-    pairs = _Pairs(int8)
+    pairs = Pairs(int8)
     layers = [
         node
         for node in model.graph.node
@@ -56,7 +57,7 @@ def correct(
             continue
         x, rounded = means[node.input[0]]
         weight = weights[node.input[1]]
-        lost = _run(node, model, weight, x) - _run(node, model, pairs.weight_of(node.name), rounded)
+        lost = _run(node, model, weight, x) - _run(node, model, pairs.integers_of(node.name).weight(), rounded)
         channels = np.moveaxis(lost, -1 if node.op_type == "Gemm" else 1, 0)
         shift = channels.reshape(len(channels), -1).mean(axis=1, dtype=np.float64)
         if len(node.input) > 2 and node.input[2]:
@@ -81,7 +82,7 @@ def _own_bias(node: Any, model: onnx_files.Model, weights: dict[str, Any]) -> bo
 
 
 def _means(
-    model: onnx_files.Model, tensors: dict[str, _Rounding | None], taken: Taken, batch_size: int, threads: int
+    model: onnx_files.Model, tensors: dict[str, Rounding | None], taken: Taken, batch_size: int, threads: int
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Tensor -> its mean over samples (1, *shape), in float and as integers hold it; left out where shapes differ."""
     import numpy as np
@@ -131,73 +132,3 @@ def _run(node: Any, model: onnx_files.Model, weight: NDArray[Any], x: NDArray[An
         session = onnx_session.start(made.SerializeToString(), 1, "as_written")
         found: NDArray[Any] = session.run(["y"], {"x": x})[0]
     return found.astype(np.float64)
-
-
-class _Rounding:
-    """What a tensor is rounded to: the nearest of the integers of its type, times its scale."""
-
-    def __init__(self, scale: NDArray[Any], zero: NDArray[Any]) -> None:
-        self._scale, self._zero = scale, zero
-
-    def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
-        """As integers hold them."""
-        import numpy as np
-
-        found: NDArray[Any] = np.rint(self._steps(values)) * self._scale
-        return found
-
-    def clipped(self, values: NDArray[Any]) -> NDArray[Any]:
-        """As they are, within the range.
-
-        What lies outside of it was left out on purpose: if it counted, a few samples unlike the others would change the
-        bias for all.
-        """
-        found: NDArray[Any] = self._steps(values) * self._scale
-        return found
-
-    def _steps(self, values: NDArray[Any]) -> NDArray[Any]:
-        import numpy as np
-
-        kind, zero = np.iinfo(self._zero.dtype), int(self._zero)
-        found: NDArray[Any] = np.clip(values / self._scale, kind.min - zero, kind.max - zero)
-        return found
-
-
-class _Pairs:
-    """The nodes of the int8 model, and what stands before them."""
-
-    def __init__(self, int8: onnx_files.Model) -> None:
-        from onnx import numpy_helper
-
-        self._nodes = {node.name: node for node in int8.graph.node}
-        self._makers = {name: node for node in int8.graph.node for name in node.output}
-        self._values = {one.name: numpy_helper.to_array(one) for one in int8.graph.initializer}
-
-    def has(self, name: str) -> bool:
-        """Whether the node is there and its weights are integers."""
-        return name in self._nodes and self._dequantized(self._nodes[name].input[1]) is not None
-
-    def input_of(self, name: str) -> _Rounding | None:
-        """How the node's input is rounded; None if it is not."""
-        maker = self._dequantized(self._nodes[name].input[0])
-        return None if maker is None else _Rounding(self._values[maker.input[1]], self._values[maker.input[2]])
-
-    def weight_of(self, name: str) -> NDArray[Any]:
-        """The node's weights, as its integers stand for them."""
-        import numpy as np
-
-        maker = self._dequantized(self._nodes[name].input[1])
-        assert maker is not None
-        integers, scale, zero = (self._values[one] for one in maker.input)
-        axis = next((one.i for one in maker.attribute if one.name == "axis"), 1)
-        if scale.ndim:
-            along = [-1 if index == axis % integers.ndim else 1 for index in range(integers.ndim)]
-            scale, zero = scale.reshape(along), zero.reshape(along)
-        found: NDArray[Any] = (integers.astype(np.float32) - zero.astype(np.float32)) * scale
-        return found
-
-    def _dequantized(self, name: str) -> Any:
-        maker = self._makers.get(name)
-        if maker is None or maker.op_type != "DequantizeLinear":
-            return None
-        return maker if all(one in self._values for one in maker.input[1:]) else None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from recast.stages.base import Inputs, Metrics, Params, StageError
-from recast.stages.common.int8 import activation_ranges, bias_correction
+from recast.stages.common.int8 import activation_ranges, bias_correction, weight_rounding
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.common.samples import Taken
 from recast.stages.common.vendor_errors import foreign
@@ -38,6 +38,11 @@ class CalibrateParams(Params):
     bias_correction: bool = Field(
         default=False, description="put into biases what rounding takes from the means of layers' outputs"
     )
+    weight_rounding: Literal["nearest", "gptq"] = Field(
+        default="nearest",
+        description="weights to the nearest integers, or to those that GPTQ finds, by which layers' outputs on the "
+        "calibration samples change least",
+    )
     batch_size: int = Field(default=64, gt=0, description="samples run at once")
 
 
@@ -59,20 +64,38 @@ def calibrate(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     ranges = activation_ranges.find(model, taken, method, params.batch_size, params.resources.cpu)
     table = {name: [float(low), float(high)] for name, (low, high) in sorted(ranges.items())}
     int8 = with_pairs(model, scheme, ranges, taken[:1])
-    biases = {}
+    changed, learned = {}, {}
+    if params.weight_rounding == "gptq":
+        learned = weight_rounding.learn(
+            model, int8, weight_bounds(scheme), taken, params.batch_size, params.resources.cpu
+        )
+        changed["weights_rounded_otherwise"] = len(learned)
+        weight_rounding.put(int8, learned)
     if params.bias_correction:
         corrected, count = bias_correction.correct(model, int8, taken, params.batch_size, params.resources.cpu)
-        biases["biases_corrected"] = count
+        changed["biases_corrected"] = count
         int8 = with_pairs(corrected, scheme, ranges, taken[:1])
+        weight_rounding.put(int8, learned)
     onnx_files.check(int8, "the int8 model")
     onnx_files.write_model(int8, out / "model.onnx")
     (out / "ranges.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     return {
         "samples": len(taken),
         "ranges": len(table),
-        **biases,
+        **changed,
         "size_bytes": (out / "model.onnx").stat().st_size,
     }
+
+
+def weight_bounds(scheme: dict[str, Any]) -> tuple[int, int]:
+    """The lowest and the highest integer that the quantizer makes of weights."""
+    from onnx import TensorProto
+    from onnxruntime.quantization.quant_utils import get_qmin_qmax_for_qType
+
+    signed = scheme["weight_type"] == "int8"
+    kind = TensorProto.INT8 if signed else TensorProto.UINT8
+    low, high = get_qmin_qmax_for_qType(kind, reduce_range=scheme["reduce_range"], symmetric=signed)
+    return int(low), int(high)
 
 
 def with_pairs(

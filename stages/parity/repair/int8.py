@@ -26,6 +26,8 @@ METHODS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """entropy is none of them: with onnxruntime's 128 bins it gave the very ranges of minmax for all twelve networks of
 benchmarks/lossy_networks.py"""
+LEARNED = "rounding"
+"""the setting that takes longest to make: of a large layer, minutes"""
 SLOWER = "weights"
 """the setting that costs time where the processor has VNNI, though no layer goes to float"""
 
@@ -58,6 +60,8 @@ def _each(quantize: Mapping[str, Any], calibrate: Mapping[str, Any]) -> list[Set
         single.append(("channels", "channels equalised", {"quantize": {"equalise": True}}))
     if not calibrate["bias_correction"]:
         single.append(("biases", "biases corrected", {"calibrate": {"bias_correction": True}}))
+    if calibrate["weight_rounding"] == "nearest":
+        single.append(("rounding", "weights rounded by GPTQ", {"calibrate": {"weight_rounding": "gptq"}}))
     settings = [Setting(name=name, choices=(Choice(says=says, values=values),)) for name, says, values in single]
     ranges = [
         Choice(says=says, values={"calibrate": values})
@@ -68,19 +72,22 @@ def _each(quantize: Mapping[str, Any], calibrate: Mapping[str, Any]) -> list[Set
 
 
 def _together(settings: Sequence[Setting]) -> Setting:
-    """All of them at once: first without what is slower, then with it, or with other ranges."""
+    """All of them at once: first without the rounding that is learned, then with it, then with what is slower as well,
+    or with other ranges."""
     *single, ranges = settings
-    free = [setting.choices[0] for setting in single if setting.name != SLOWER]
-    slower = [setting.choices[0] for setting in single if setting.name == SLOWER]
+    plain = [setting.choices[0] for setting in single if setting.name not in (LEARNED, SLOWER)]
+    learned, slower = ([one.choices[0] for one in single if one.name == name] for name in (LEARNED, SLOWER))
     way = list(ranges.choices)
-    taken = [[*free, *way[:1]], [*slower, *free, *way[:1]] if slower else [*free, *way[1:2]]]
+    taken = [[*plain, *way[:1]]]
+    taken += [[*plain, *learned, *way[:1]]] if learned else []
+    taken += [[*slower, *plain, *learned, *way[:1]] if slower else [*plain, *learned, *way[1:2]]]
     choices = tuple(
         Choice(
             says="; ".join(choice.says for choice in one),
             values=reduce(merged, (choice.values for choice in one)),
         )
-        for one in taken
-        if one
+        for index, one in enumerate(taken)
+        if one and one not in taken[:index]
     )
     return Setting(name="together", choices=choices, covers=tuple(setting.name for setting in settings))
 

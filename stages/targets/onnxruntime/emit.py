@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from recast.stages.base import Inputs, Metrics, Params, Stage, StageError
+from recast.stages.common.int8 import float_layers
 from recast.stages.common.onnx_models import onnx_files, saturation
 from recast.stages.targets.onnxruntime.readme import readme_of
 from recast.stages.targets.onnxruntime.runtime import ARTIFACT
@@ -49,6 +50,7 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
 
     contract = read_contract(inputs["data"])
     model = onnx_files.read_model(inputs["calibrate"] / "model.onnx")
+    kept = float_layers.keep(model)
     saturating = saturation.products(model)
     if saturating and not params.allow_saturation:
         raise _refused(saturating)
@@ -56,13 +58,18 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     readme = readme_of(emitted, onnx_files.inputs_of(model)[0].name)
     nodes = "".join(f"- {product}\n" for product in saturating)
     readme += NOT_EVERYWHERE.format(nodes=nodes) if saturating else EVERYWHERE
-    shutil.copyfile(inputs["calibrate"] / "model.onnx", out / ARTIFACT)
+    if kept:
+        onnx_files.check(model, "the int8 model")
+        onnx_files.write_model(model, out / ARTIFACT)
+    else:
+        shutil.copyfile(inputs["calibrate"] / "model.onnx", out / ARTIFACT)
     emitted.write(out)
     (out / "README.md").write_text(readme, encoding="utf-8")
     return {
         "size_bytes": (out / ARTIFACT).stat().st_size,
         "opset": onnx_files.opset(model),
         "nodes_that_may_saturate": len(saturating),
+        "layers_between_integers_in_float": kept,
     }
 
 

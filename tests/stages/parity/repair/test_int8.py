@@ -79,7 +79,9 @@ def test_settings_are_offered_where_they_are_not_taken() -> None:
     other = _said(
         int8.offer(Made({}, _params(quantize={"per_channel": False}, calibrate={"samples": 8, "method": "entropy"})))
     )
-    assert list(other) == ["together", "scales of weights", "weights", "channels", "biases", "ranges", "samples"]
+    assert list(other) == [
+        *("together", "scales of weights", "weights", "channels", "biases", "rounding", "ranges", "samples")
+    ]
     assert other["samples"] == [{"calibrate": {"samples": None}}]
     assert {"calibrate": {"method": "minmax"}} in other["ranges"]
 
@@ -88,25 +90,31 @@ def test_all_settings_at_once_come_first_and_those_alone_that_are_not_in_them(tm
     offer = int8.offer(Made({}, _params()))
     together, *single = offer.settings
     assert together.name == "together"
-    assert together.covers == tuple(setting.name for setting in single) == ("weights", "channels", "biases", "ranges")
+    names = ("weights", "channels", "biases", "rounding", "ranges")
+    assert together.covers == tuple(setting.name for setting in single) == names
+    plain = {"bias_correction": True, "method": "mean"}
+    better = {**plain, "weight_rounding": "gptq"}
     assert [choice.values for choice in together.choices] == [
-        {"quantize": {"equalise": True}, "calibrate": {"bias_correction": True, "method": "mean"}},
-        {
-            "quantize": {"weight_type": "uint8", "equalise": True},
-            "calibrate": {"bias_correction": True, "method": "mean"},
-        },
+        {"quantize": {"equalise": True}, "calibrate": plain},
+        {"quantize": {"equalise": True}, "calibrate": better},
+        {"quantize": {"weight_type": "uint8", "equalise": True}, "calibrate": better},
     ]
     wasm = {**_params(), "quantize": WasmParams(scheme="int8").model_dump(mode="json")}
     assert [choice.values["calibrate"]["method"] for choice in int8.offer(Made({}, wasm)).settings[0].choices] == [
         "mean",
+        "mean",
         "percentile",
     ]
     # and the stages take them
-    taken = together.choices[1].values
+    taken = together.choices[2].values
     made = _made(tmp_path, **taken, verify={"min_agreement": None})
     assert json.loads((tmp_path / "quantize/scheme.json").read_text())["equalise"] is True
     # from there nothing of it is offered again
     assert [setting.name for setting in int8.offer(made).settings] == ["ranges"]
+    # and nothing twice
+    few = _params(quantize={"equalise": True}, calibrate={"bias_correction": True, "method": "mean"})
+    said = _said(int8.offer(Made({}, few)))
+    assert len(said["together"]) == len({json.dumps(one) for one in said["together"]})
 
 
 def test_limits_are_the_recipes_and_verify_can_do_without() -> None:

@@ -12,19 +12,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Output, read_contract
-from recast.stages.common.onnx_models import onnx_files
+from recast.stages.common.onnx_models import onnx_files, onnx_session
 from recast.stages.targets.onnxruntime import calibrate, emit, quantize, verify
 from tests.lib import integer_reference, run_onnx_session, without_vnni
-from tests.lib.onnx_models import CONTRACT, Workplace, cnn, contents, images, write_data
+from tests.lib.onnx_models import (
+    CONTRACT,
+    Workplace,
+    cnn,
+    cnn_nodes,
+    cnn_weights,
+    contents,
+    images,
+    initializer,
+    model,
+    write_data,
+)
 
 
-def workplace(root: Path, **scheme: Any) -> Workplace:
+def workplace(root: Path, made: Any = None, **scheme: Any) -> Workplace:
     write_data(root / "data")
     (root / "simplify").mkdir()
-    onnx_files.write_model(cnn(), root / "simplify" / "model.onnx")
+    onnx_files.write_model(made or cnn(), root / "simplify" / "model.onnx")
     work = Workplace(root)
     work.run(quantize.STAGE, "quantize", **scheme)
     work.run(calibrate.STAGE, "calibrate")
@@ -42,6 +54,35 @@ def test_emits_a_folder_that_runs_as_its_readme_says(tmp_path: Path) -> None:
     assert re.fullmatch(r"\['(nw|ne|sw|se)'\]\n", done.stdout)
 
 
+def with_a_layer_in_float(root: Path) -> dict[str, Any]:
+    """Emit a network whose second convolution of three layers stays in float."""
+    random = np.random.default_rng(1)
+    first, relu, *others = cnn_nodes()
+    middle = helper.make_node("Conv", ["positive", "middle.weight"], ["more"], "node_middle", pads=[1, 1, 1, 1])
+    others[0].input[0] = "positive_too"
+    behind = helper.make_node("Relu", ["more"], ["positive_too"], "node_relu_too")
+    weight = initializer("middle.weight", random.normal(size=(2, 2, 3, 3)) * [[[[1]]], [[[30]]]])
+    made = model([first, relu, middle, behind, *others], [*cnn_weights(), weight])
+    return workplace(root, made, nodes_to_exclude=("node_middle", "node_relu_too")).run(emit.STAGE, "emit")
+
+
+def test_a_layer_that_is_to_stay_in_float_does_so_as_it_is_shipped(tmp_path: Path) -> None:
+    """Between integers onnxruntime would give it integer weights of its own, by one scale for all channels."""
+    metrics = with_a_layer_in_float(tmp_path / "work")
+    assert metrics["layers_between_integers_in_float"] == 1
+    x = CONTRACT.normalise(images(32, 2)[0])
+    meant, shipped, found = (
+        onnx_session.start((tmp_path / "work" / file).read_bytes(), 1, mode).run(None, {"image": x})[0]
+        for file, mode in (
+            ("calibrate/model.onnx", "as_written"),
+            ("calibrate/model.onnx", "as_shipped"),
+            ("emit/model.onnx", "as_shipped"),
+        )
+    )
+    assert not np.allclose(shipped, meant, atol=1e-6)
+    assert np.allclose(found, meant, atol=1e-6)
+
+
 SCHEMES = [{}, {"weight_type": "uint8"}, {"per_channel": False}, {"activation_type": "int8"}]
 
 
@@ -55,7 +96,12 @@ def test_the_scores_are_the_meant_ones_with_and_without_vnni(tmp_path: Path) -> 
         )
         shutil.copyfile(tmp_path / str(number) / "emit/model.onnx", tmp_path / f"{number}.onnx")
         np.save(tmp_path / f"{number}.npy", CONTRACT.normalise(images(16, 2)[0])[None])
+    with_a_layer_in_float(tmp_path / "float")
+    shutil.copyfile(tmp_path / "float/emit/model.onnx", tmp_path / "float.onnx")
+    shutil.copyfile(tmp_path / "0.npy", tmp_path / "float.npy")
     without_vnni.python(run_onnx_session.__file__, str(tmp_path), "as_shipped")
+    elsewhere = np.load(tmp_path / "float.as_shipped.npy")
+    np.testing.assert_allclose(elsewhere, run_onnx_session.outputs(tmp_path / "float.onnx", "as_written"), rtol=1e-5)
     for number in range(len(SCHEMES)):
         path = tmp_path / f"{number}.onnx"
         elsewhere = np.load(path.with_suffix(".as_shipped.npy"))
