@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from recast.stages.common.int8 import activation_ranges
 from recast.stages.common.int8.int8_pairs import Pairs
 from recast.stages.common.onnx_models import onnx_files, onnx_shapes
-from recast.stages.common.onnx_models.patches import patches
+from recast.stages.common.onnx_models.patches import patches_at
 from recast.stages.common.samples import Taken
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ DAMPING = 0.01
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """A node with integer weights, and what they are multiplied with."""
 
     node: Any
@@ -60,15 +60,15 @@ class _Layer:
 
         if self.node.op_type != "Conv":
             each = x.reshape(len(x), -1, x.shape[-1])
-            few = each[:, _drawn(each.shape[1])]
+            few = each[:, drawn(each.shape[1])]
             return few.reshape(1, -1, x.shape[-1])
         padded, places = self._windows(x)
-        seen = padded.reshape(len(x), -1)[:, places[_drawn(len(places))]]
+        seen = padded.reshape(len(x), -1)[:, places]
         grouped = seen.reshape(len(x), seen.shape[1], self.groups, -1)
         return np.moveaxis(grouped, 2, 0).reshape(self.groups, len(x) * seen.shape[1], -1)
 
     def _windows(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The padded samples, and for each window which numbers of one it sees (windows, channels x kernel)."""
+        """The padded samples, and for each window that is drawn which numbers of one it sees (drawn, channels x kernel)."""
         import numpy as np
         from onnx import helper
 
@@ -84,8 +84,7 @@ class _Layer:
         }
         pads = [onnx_shapes.pool_axis(stated, axis, length)[0] for axis, length in enumerate(x.shape[2:])]
         padded = np.pad(x, [(0, 0), (0, 0), *((max(0, before), max(0, after)) for before, after in pads)])
-        places = patches(padded.shape[1:], kernel, strides, dilations)
-        return padded, places.reshape(-1, places.shape[-1])
+        return padded, patches_at(drawn, padded.shape[1:], kernel, strides, dilations)
 
     @property
     def _transposed(self) -> bool:
@@ -106,7 +105,7 @@ def learn(
     (N, *shape). Layers are convolutions and products with constant weights that no other node reads.
     """
     pairs = Pairs(int8)
-    layers = {layer.node.name: layer for layer in _layers(model, pairs)}
+    layers = {layer.node.name: layer for layer in layers_of(model, pairs)}
     squares = dict(_squares(model, layers, pairs, taken, batch_size, threads))
     found = {}
     for name, square in squares.items():
@@ -128,7 +127,8 @@ def put(int8: onnx_files.Model, learned: dict[str, NDArray[Any]]) -> None:
             one.CopyFrom(numpy_helper.from_array(learned[one.name], one.name))
 
 
-def _layers(model: onnx_files.Model, pairs: Pairs) -> Iterator[_Layer]:
+def layers_of(model: onnx_files.Model, pairs: Pairs) -> Iterator[Layer]:
+    """Those whose weights can be rounded otherwise."""
     from onnx import numpy_helper
 
     weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
@@ -141,12 +141,12 @@ def _layers(model: onnx_files.Model, pairs: Pairs) -> Iterator[_Layer]:
         if not pairs.has(node.name) or ("transA" in attributes and attributes["transA"].i):
             continue
         if node.op_type == "Conv" or weight.ndim == 2:
-            yield _Layer(node, weight, attributes["group"].i if "group" in attributes else 1)
+            yield Layer(node, weight, attributes["group"].i if "group" in attributes else 1)
 
 
 def _squares(
     model: onnx_files.Model,
-    layers: dict[str, _Layer],
+    layers: dict[str, Layer],
     pairs: Pairs,
     taken: Taken,
     batch_size: int,
@@ -230,8 +230,8 @@ def _blocks(size: int) -> list[slice]:
     return [slice(first, min(first + BLOCK, size)) for first in range(0, size, BLOCK)]
 
 
-def _drawn(count: int) -> Any:
-    """PLACES of so many, or all."""
+def drawn(count: int) -> NDArray[Any]:
+    """Indices of PLACES of so many, evenly drawn, or of all."""
     import numpy as np
 
     return np.arange(count) if count <= PLACES else np.linspace(0, count - 1, PLACES).astype(np.intp)

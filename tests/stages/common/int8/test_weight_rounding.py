@@ -9,6 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from recast.stages.common.int8 import activation_ranges, qdq_model, qdq_scheme, weight_rounding
+from recast.stages.common.int8.int8_pairs import Pairs
 from recast.stages.common.onnx_models import onnx_files, onnx_session
 from tests.lib.onnx_models import initializer, model
 from tests.lib.onnxruntime_chain import SCHEME, prepared
@@ -120,7 +121,7 @@ def test_a_convolution_is_seen_as_it_is_computed(tmp_path: Path, attributes: dic
     made = prepared(network(**attributes), tmp_path)
     x = images(4)
     int8, _ = int8_of(made, x)
-    layers = list(weight_rounding._layers(made, weight_rounding.Pairs(int8)))
+    layers = list(weight_rounding.layers_of(made, Pairs(int8)))
     assert [layer.node.op_type for layer in layers] == ["Conv", "Conv", "Gemm"]
     for layer in layers:
         taken = x if layer.node.input[0] == "image" else run(made, x, layer.node.input[0])
@@ -128,7 +129,7 @@ def test_a_convolution_is_seen_as_it_is_computed(tmp_path: Path, attributes: dic
         given = layer.inputs(taken) @ layer.rows(layer.weight).transpose(0, 2, 1)  # groups, samples x places, outputs
         given = given.transpose(1, 0, 2).reshape(len(x), -1, len(expected[0]))
         places = expected.reshape(len(x), len(expected[0]), -1).transpose(0, 2, 1)
-        drawn = places[:, weight_rounding._drawn(places.shape[1])]
+        drawn = places[:, weight_rounding.drawn(places.shape[1])]
         bias = drawn[0, 0] - given[0, 0]
         np.testing.assert_allclose(given + bias, drawn, rtol=1e-3, atol=1e-4)
         assert np.array_equal(layer.back(layer.rows(layer.weight)), layer.weight)
