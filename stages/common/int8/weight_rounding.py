@@ -68,7 +68,7 @@ class Layer:
         return np.moveaxis(grouped, 2, 0).reshape(self.groups, len(x) * seen.shape[1], -1)
 
     def _windows(self, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The padded samples, and for each window that is drawn which numbers of one it sees (drawn, channels x kernel)."""
+        """The padded samples, and which numbers of one each window sees that is drawn (drawn, channels x kernel)."""
         import numpy as np
         from onnx import helper
 

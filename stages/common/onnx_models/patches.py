@@ -28,7 +28,7 @@ def patches_at(
     strides: Sequence[int],
     dilations: Sequence[int],
 ) -> NDArray[np.int64]:
-    """The same at some positions: `drawn` gives their indices, of so many. Returns places (drawn, channels x kernel)."""
+    """The same at some positions: `drawn` gives their indices, of so many. Returns (drawn, channels x kernel)."""
     import numpy as np
 
     seen = _seen(shape, kernel, strides, dilations)
