@@ -14,8 +14,11 @@ from pydantic import BeforeValidator, Field
 from recast.stages.base import Inputs, Metrics, Params, Stage, StageError, progress
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.parity import layer_names
+from recast.stages.targets.akida import mapping
+from recast.stages.targets.akida.devices import VIRTUAL, Devices, several
 from recast.stages.targets.akida.hybrid import search
-from recast.stages.targets.akida.prepared import Unsuited, Wanted, prepare
+from recast.stages.targets.akida.inputs import Wanted
+from recast.stages.targets.akida.prepared import Unsuited, prepare
 
 
 def _only(*bits: int | None) -> Callable[[Any], Any]:
@@ -52,7 +55,7 @@ class QuantizeParams(Params):
         default="auto",
         description=(
             "what the emitted model takes: uint8 samples as stored, the normalisation folded into its first layer; or "
-            "normalised floats, which a quantizer in front makes integers; auto maps each on every device and takes "
+            "normalised floats, which a quantizer in front makes integers; auto maps each on `devices` and takes "
             "the one that leaves fewest layers to software"
         ),
     )
@@ -62,6 +65,15 @@ class QuantizeParams(Params):
             "the integers its first layer reads: uint8 needs an ordinary convolution of images there, which the "
             "processor's input unit runs; stored samples are always uint8; auto as for input"
         ),
+    )
+    devices: Devices = Field(
+        default=VIRTUAL,
+        description=(
+            "those on which auto maps each input, named as in emit.device: where that names others, name them here too"
+        ),
+    )
+    map_constraints: mapping.Constraints = Field(
+        default={}, description="akida's MapConstraints by which auto maps each input; name those of emit"
     )
     hybrid: bool = Field(
         default=False, description="leave what Akida has not to onnxruntime, in float, instead of refusing the model"
@@ -87,8 +99,17 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     model = onnx_files.with_constant_weights(onnx_files.read_model(inputs["simplify"] / "model.onnx"))
     onnx_files.require_one_each(model, "akida")
     names, threads = layer_names.of(inputs["export"]), params.resources.cpu
-    stated = params.model_dump(exclude={"resources", "hybrid"})
-    wanted = Wanted(params.input, params.input_type, params.per_tensor_activations, params.last_output_bits)
+    # one device as well as several is a list there
+    listed = params.model_copy(update={"devices": several(params.devices)})
+    stated = listed.model_dump(mode="json", exclude={"resources", "hybrid"})
+    wanted = Wanted(
+        params.input,
+        params.input_type,
+        params.per_tensor_activations,
+        params.last_output_bits,
+        several(params.devices),
+        mapping.Way(constraints=params.map_constraints),
+    )
     try:
         made = prepare(model, contract, names, wanted, threads, inputs.scratch)
     except Unsuited:
