@@ -18,7 +18,7 @@ from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida import emit, integer_check, readme, runtime
 from recast.stages.targets.akida.layout import Layout
 from tests.lib.akida.calibrated_model import workplace
-from tests.lib.akida.networks import dense, plain, residual
+from tests.lib.akida.networks import dense, plain, residual, unequal
 from tests.lib.onnx_models import CONTRACT, contents, images, initializer, model
 
 
@@ -184,6 +184,21 @@ def test_the_last_layers_output_may_have_eight_bits(tmp_path: Path) -> None:
         )(stored)
     assert list(found) == [32, 8]
     assert 0 < np.abs(found[32] - found[8]).max() < 0.1 * np.abs(found[32]).max()
+
+
+def test_channels_of_dense_layers_that_lie_far_apart_are_won_back_by_equalising(tmp_path: Path) -> None:
+    """One scale stands for all of a dense layer's activations: the small ones are lost in its steps."""
+    stored, sqnr = images(128, 5)[0], {}
+    for equalise in (False, True):
+        root = tmp_path / str(equalise)
+        work = workplace(root, unequal(0), equalise=equalise)
+        work.run(emit.STAGE, "emit", require_hardware=True)
+        expected = onnx_files.Session(root / "simplify/model.onnx", 1, "the float model").run(
+            CONTRACT.normalise(stored)
+        )
+        wrong = runtime.predictor(root / "emit")(stored) - expected
+        sqnr[equalise] = 20 * np.log10(np.linalg.norm(expected) / np.linalg.norm(wrong))
+    assert sqnr[False] < 6 and sqnr[True] > 28
 
 
 def test_normalised_input_is_read_from_the_model(tmp_path: Path) -> None:

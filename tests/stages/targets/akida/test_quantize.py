@@ -16,7 +16,7 @@ from recast.stages.common.dataset import Contract
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida import devices, inputs, quantize, quantizeml_steps
 from recast.stages.trunk.rewrites import simplify_process
-from tests.lib.akida.networks import plain, residual
+from tests.lib.akida.networks import plain, residual, unequal
 from tests.lib.onnx_models import CONTRACT, Workplace, cnn, cnn_nodes, cnn_weights, initializer, model, write_data
 
 FLOATS = replace(CONTRACT, inputs=(replace(CONTRACT.only, stored_dtype="float32", divisor=1.0),))
@@ -181,6 +181,17 @@ def test_an_input_type_that_cannot_be_had(tmp_path: Path, exported: Any, choice:
     with pytest.raises(StageError, match=message) as caught:
         workplace(tmp_path, exported()).run(quantize.STAGE, "quantize", **choice)
     assert caught.value.remedy == "set quantize.input_type to auto"
+
+
+def test_channels_are_equalised_where_a_recipe_asks_for_it(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path, unequal(0)).run(quantize.STAGE, "quantize", equalise=True)
+    assert metrics["places_equalised"] == 2 and scheme(tmp_path)["equalise"]
+    # layers keep their names, and scores every bit
+    lowered = onnx_files.read_model(tmp_path / "quantize" / "model.onnx")
+    assert {"fc1", "fc2", "scores"} <= {node.name for node in lowered.graph.node}
+    x = CONTRACT.normalise(np.random.default_rng(0).integers(0, 256, (8, 1, 8, 8)).astype(np.uint8))
+    expected, actual = (onnx_files.Session(one, threads=1).run(x) for one in (unequal(0), lowered))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["weight_bits", "activation_bits", "buffer_bits", "last_output_bits"])

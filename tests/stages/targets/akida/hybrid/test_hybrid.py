@@ -90,6 +90,14 @@ def test_a_model_that_goes_as_a_whole_is_the_same_with_and_without(tmp_path: Pat
     assert found[0] == found[1]
 
 
+def test_parts_whose_channels_are_equalised_compute_the_same(tmp_path: Path) -> None:
+    work, _ = emitted(tmp_path, NETWORKS["between"].make(), equalise=True)
+    assert json.loads((tmp_path / "quantize/model/scheme.json").read_text())["equalise"]
+    assert work.run(verify.STAGE, "verify", **NONE)["sqnr_db"] > 25
+    report = json.loads((tmp_path / "verify/parity.json").read_text())
+    assert [one["blamed"] for one in report["conversions"]] == [None] * 4
+
+
 def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     """Two parts on Akida, one in ONNX; quantized, calibrated and emitted twice."""
     found = []
