@@ -46,6 +46,9 @@ def offer(made: Made) -> Offer:
         ),
         Setting(name="input", choices=_inputs(made)),
     ]
+    if calibrate["percentile"] == 100:
+        held = Choice(says="ranges that hold 99 % of the samples", values={"calibrate": {"percentile": 99}})
+        settings.append(Setting(name="ranges", choices=(held,)))
     if not quantize["equalise"]:
         # a dense layer's activation has one scale; those of a convolution take up what differs between channels
         equalised = Choice(says="channels equalised", values={"quantize": {"equalise": True}})
