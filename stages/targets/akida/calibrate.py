@@ -43,6 +43,12 @@ class CalibrateParams(Params):
         description="calibration samples, from the first; unset: all, and train samples to make 1024, if there are",
     )
     seed: int = Field(default=0, ge=0, description="by which those train samples are drawn")
+    percentile: float = Field(
+        default=100,
+        gt=50,
+        le=100,
+        description="per cent of samples whose lowest, and whose highest, value a range holds: with 100 of all",
+    )
     batch_size: int = Field(default=64, gt=0, description="samples run at once")
 
 
@@ -92,7 +98,7 @@ def _calibrated(
     model = onnx_files.read_model(lowered / "model.onnx")
     scheme = Scheme(stated["input"], stated["input_type"], stated["per_tensor_activations"], stated["last_output_bits"])
     x = layouts.apply(samples(scheme.input), layouts.read(stated["layout"]).start)
-    made, ranges = integer_model(model, x, contract, scheme, params.batch_size, params.resources.cpu)
+    made, ranges = integer_model(model, x, contract, scheme, params.batch_size, params.resources.cpu, params.percentile)
     onnx_files.check(made, "the integer model")
     onnx_files.write_model(made, out / "model.onnx")
     return {"samples": len(x), "ranges": len(ranges), "layers": len(made.graph.node)}

@@ -33,6 +33,10 @@ THERE = f"there are {', '.join(NAMES)}, or give num_cnp_tnp and num_fnp of one t
 """for messages"""
 
 
+class NoneTakesIt(StageError):
+    """No device takes the whole model."""
+
+
 class SramSize(BaseModel):
     """Memory that two neural processors share."""
 
@@ -101,8 +105,13 @@ Devices: TypeAlias = Annotated[
 """of a recipe: one device or several"""
 
 
+def are_same(one: Device, other: Device) -> bool:
+    """Whether two are the same device, by whatever name one that is created is called."""
+    return _unnamed(one) == _unnamed(other)
+
+
 def make(device: Device, model: runtime.AkidaModel) -> Any:
-    """The `akida.Device`. StageError if none takes the whole model, where the smallest that does is wanted."""
+    """The `akida.Device`. NoneTakesIt if none takes the whole model, where the smallest that does is wanted."""
     import akida
 
     if isinstance(device, CreatedDevice):
@@ -117,6 +126,10 @@ def make(device: Device, model: runtime.AkidaModel) -> Any:
     # akida's core raises several unrelated types
     except Exception as error:
         raise _none(str(device), str(error)) from error
+
+
+def _unnamed(device: Device) -> Device:
+    return device.model_copy(update={"name": None}) if isinstance(device, CreatedDevice) else device
 
 
 def _device(value: Any) -> Device:
@@ -161,12 +174,12 @@ def _refused(name: str) -> str:
     return f"which has version {version} of the processor, where models made of ONNX are for version 2: {says}"
 
 
-def _none(device: str, said: str) -> StageError:
+def _none(device: str, said: str) -> NoneTakesIt:
     layer, why = hardware_limits.of_layer(said)
     found = hardware_limits.limits(why)
     changes = [one.change for one in found if one.change]
     of = f"layer '{layer}': " if layer else ""
-    return StageError(
+    return NoneTakesIt(
         f"emit.device is {device}, and no device takes the whole model: {of}{'; '.join(one.why for one in found)}",
         f"in the model, for {of}{'; '.join(changes)}" if changes and layer else "",
         "set emit.device to a device by its name, which may leave layers to software",

@@ -98,7 +98,8 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     integer_check.require(integers, out, inputs["data"], scheme["input"], layout, params.resources.cpu)
 
     way = mapping.Way(params.map_mode, params.map_constraints)
-    mapped = places.on_each(out / runtime.ARTIFACT, devices.several(params.device), way, params.require_hardware)
+    wanted = devices.several(params.device)
+    mapped = places.on_each(out / runtime.ARTIFACT, wanted, way, scheme, params.require_hardware)
     first, *others = mapped
     (out / "mapping.json").write_text(json.dumps(places.report(mapped, scheme), indent=2) + "\n", encoding="utf-8")
     (out / "summary.txt").write_text("\n".join(places.summary(one) for one in mapped), encoding="utf-8")

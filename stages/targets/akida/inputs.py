@@ -2,7 +2,8 @@
 
 The kinds of input differ in the first layer: uint8 images go into an input convolution, which feeds one layer only on
 the processor; int8 ones into an ordinary convolution, which has none of its limits. What that does to the layers behind
-it cannot be told from the graph, so each kind is taken all the way to Akida and mapped on every virtual device.
+it cannot be told from the graph, so each kind is taken all the way to Akida and mapped on devices, those of
+`quantize.devices`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from recast.stages.base import StageError, progress
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import devices, mapping, quantizeml_steps
+from recast.stages.targets.akida import mapping, quantizeml_steps
+from recast.stages.targets.akida.devices import VIRTUAL, Device, NoneTakesIt
 from recast.stages.targets.akida.integers import Scheme, integer_model
 
 if TYPE_CHECKING:
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
     from recast.stages.targets.akida.layout import Layout
 
 IMAGE_CHANNELS = (1, 3)  # what the hardware's input convolution takes
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the recipe says of the scheme, and by which devices the input is chosen where it leaves that open."""
+
+    input: Literal["auto", "stored", "normalised"] = "auto"
+    input_type: Literal["auto", "uint8", "int8"] = "auto"
+    per_tensor_activations: bool = False
+    last_output_bits: int | None = None
+    devices: tuple[Device, ...] = VIRTUAL
+    way: mapping.Way = mapping.DEFAULT
 
 
 @dataclass(frozen=True)
@@ -42,14 +56,19 @@ class Tried:
     kind: Kind
     lowered: onnx_files.Model = None
     layers: int = 0
-    software: tuple[tuple[str, int], ...] = ()
-    """(device, layers in software but for the input's quantizer)"""
+    software: tuple[tuple[str, int | None], ...] = ()
+    """(device, layers in software but for the input's quantizer; None where no device takes the whole model)"""
     refusal: StageError | None = None
 
     @property
     def cost(self) -> int:
-        """Layers in software, over all devices."""
-        return sum(count for _, count in self.software)
+        """Layers in software, over all devices; all layers for the smallest where there is none."""
+        return sum(self.layers if count is None else count for _, count in self.software)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether no other can be better."""
+        return self.refusal is None and self.cost == 0
 
     def as_json(self) -> dict[str, Any]:
         """For scheme.json."""
@@ -72,10 +91,9 @@ def attempt(
     kinds: Sequence[Kind],
     model: onnx_files.Model,
     contract: Contract,
-    per_tensor_activations: bool,
+    wanted: Wanted,
     threads: int,
     scratch: Path,
-    last_output_bits: int | None = None,
 ) -> list[Tried]:
     """Take each kind of input to Akida, until one has all layers in hardware: the kinds come in order of preference.
 
@@ -98,12 +116,11 @@ def attempt(
         if kind.type == "uint8" and not starts_with_image_convolution(graph, contract):
             continue
         try:
-            scheme = Scheme(kind.values, kind.type, per_tensor_activations, last_output_bits)
-            one = _taken_to_akida(kind, graph, contract, scheme, threads, scratch)
+            one = _taken_to_akida(kind, graph, contract, wanted, threads, scratch)
         except StageError as error:
             one = Tried(kind, refusal=error)
         tried.append(one)
-        if one.refusal is None and one.cost == 0:
+        if one.is_enough:
             break
     return tried
 
@@ -139,20 +156,27 @@ def lower(values: quantizeml_steps.Values, model: onnx_files.Model, contract: Co
 
 
 def _taken_to_akida(
-    kind: Kind, lowered: onnx_files.Model, contract: Contract, scheme: Scheme, threads: int, scratch: Path
+    kind: Kind, lowered: onnx_files.Model, contract: Contract, wanted: Wanted, threads: int, scratch: Path
 ) -> Tried:
     import numpy as np
 
     random = np.random.default_rng(0)
     shape = (8, *contract.shape)
     noise = random.uniform(0, 255, shape) if kind.values == "stored" else random.normal(0, 1, shape)
+    scheme = Scheme(kind.values, kind.type, wanted.per_tensor_activations, wanted.last_output_bits)
     made, _ = integer_model(lowered, noise, contract, scheme, batch_size=8, threads=threads)
     model = quantizeml_steps.to_akida(made)
     path = scratch / "tried.fbz"
     model.save(str(path))
-    mapped = {device: mapping.mapped(path, device) for device in devices.VIRTUAL}
-    software = tuple((device, len(mapping.in_software(one))) for device, one in mapped.items())
+    software = tuple((str(device), _in_software(path, device, wanted.way)) for device in wanted.devices)
     return Tried(kind, lowered, len(model.layers), software)
+
+
+def _in_software(path: Path, device: Device, way: mapping.Way) -> int | None:
+    try:
+        return len(mapping.in_software(mapping.mapped(path, device, way)))
+    except NoneTakesIt:
+        return None
 
 
 def _with_normalisation(model: onnx_files.Model, contract: Contract) -> onnx_files.Model:

@@ -34,12 +34,13 @@ def integer_model(
     scheme: Scheme,
     batch_size: int,
     threads: int,
+    percentile: float = 100,
 ) -> tuple[onnx_files.Model, quantizeml_steps.Ranges]:
     """The integer model, and the ranges on samples (N, *shape), stored or normalised as the scheme says, it rests on.
 
     Raises StageError as `activation_ranges` and `integer.make_integer`.
     """
-    found = activation_ranges(lowered, samples, scheme.per_tensor_activations, batch_size, threads)
+    found = activation_ranges(lowered, samples, scheme.per_tensor_activations, batch_size, threads, percentile)
     if scheme.input == "stored":
         # every stored value is an integer from 0 to 255 already: the whole range, so that nothing is lost
         found[onnx_files.only_input(lowered, "the lowered model").name] = _every_byte(contract)
@@ -52,12 +53,18 @@ def integer_model(
 
 
 def activation_ranges(
-    lowered: onnx_files.Model, samples: NDArray[Any], per_tensor: bool, batch_size: int, threads: int
+    lowered: onnx_files.Model,
+    samples: NDArray[Any],
+    per_tensor: bool,
+    batch_size: int,
+    threads: int,
+    percentile: float = 100,
 ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Lowest and highest value of each float tensor over samples (N, *shape).
 
-    Per channel, (channels,), for tensors with axes beyond batch and channel; otherwise (1,). As quantizeml's own
-    min-max calibration, with a fixed number of threads. StageError for NaN or infinity.
+    Per channel, (channels,), for tensors with axes beyond batch and channel; otherwise (1,). Over all samples as
+    quantizeml's own min-max calibration, with a fixed number of threads; else the bounds that hold `percentile` per
+    cent of the samples' lowest values, and of their highest. StageError for NaN or infinity.
     """
     import numpy as np
     import onnx
@@ -73,6 +80,8 @@ def activation_ranges(
         session = onnx_session.start(watched.SerializeToString(), threads, "as_written", [get_library_path()])
 
     ranges: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    each: dict[str, list[NDArray[np.float32]]] = {}
+    """lowest and highest values by sample, (2, samples, channels or 1)"""
     done = 0
     for few, count in onnx_files.split(samples, batch_size):
         # here, so that stored samples are never held as floats all at once
@@ -90,10 +99,19 @@ def activation_ranges(
                     f"activation {tensor!r} holds NaN or infinity on the calibration samples",
                     "check the model's weights, and that the data is normalised as in training",
                 )
+            if percentile < 100:
+                by_sample = values.reshape(len(values), len(low), -1)
+                each.setdefault(tensor, []).append(np.stack([by_sample.min(axis=2), by_sample.max(axis=2)]))
             known = ranges.get(tensor, (low, high))
             ranges[tensor] = (np.minimum(known[0], low), np.maximum(known[1], high))
         done += count
         progress("calibrate", done, len(samples))
+    for tensor, found in each.items():
+        lows, highs = np.concatenate(found, axis=1)
+        ranges[tensor] = (
+            np.percentile(lows, 100 - percentile, axis=0).astype(np.float32),
+            np.percentile(highs, percentile, axis=0).astype(np.float32),
+        )
     return ranges
 
 

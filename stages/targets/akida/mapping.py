@@ -59,8 +59,8 @@ def mapped(path: Path, device: devices.Device, way: Way = DEFAULT) -> runtime.Ak
     except Exception as error:
         raise StageError(
             f"the model cannot be mapped on {device}: {onnx_files.first_line(error)}",
-            "choose another emit.device",
-            "drop emit.map_constraints" if way.constraints else "",
+            "choose another device",
+            "drop map_constraints" if way.constraints else "",
         ) from error
     return model
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recast.stages.base import StageError, progress
-from recast.stages.targets.akida import devices, figures, hardware_limits, mapping, runtime
+from recast.stages.targets.akida import devices, figures, hardware_limits, input_choice, mapping, runtime
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,28 @@ def on(path: Path, device: devices.Device, way: mapping.Way = mapping.DEFAULT) -
 
 
 def on_each(
-    path: Path, wanted: Sequence[devices.Device], way: mapping.Way, require_hardware: bool = False
+    path: Path,
+    wanted: Sequence[devices.Device],
+    way: mapping.Way,
+    scheme: Mapping[str, Any],
+    require_hardware: bool = False,
 ) -> list[Mapped]:
-    """The model in `path` on each device. StageError as above, and for layers left to software where none may be."""
+    """The model in `path` on each device; `scheme`: as `quantize` wrote it.
+
+    StageError as above, and for layers left to software where none may be.
+    """
     found = []
     for device in wanted:
         progress(f"map on {device}")
-        found.append(on(path, device, way))
-        if require_hardware and found[-1].software:
-            raise refused(found[-1].software, found[-1].device)
+        unseen = input_choice.unseen(scheme, device, way)
+        try:
+            one = on(path, device, way)
+            if require_hardware and one.software:
+                raise refused(one.software, one.device)
+        except StageError as error:
+            raise unseen.explained(error) from error
+        unseen.tell(one.device, len(one.software))
+        found.append(one)
     return found
 
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from recast.stages.base import StageError, progress
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida import obstacles
-from recast.stages.targets.akida.inputs import Kind, attempt, choose, obstacle, taken_contract
+from recast.stages.targets.akida.inputs import Kind, Wanted, attempt, choose, obstacle, taken_contract
 from recast.stages.targets.akida.lowering import lower
 
 if TYPE_CHECKING:
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 
 # in order of preference where they bring equally many layers into hardware: as stored, nothing is left to prepare
 KINDS = (Kind("stored", "uint8"), Kind("normalised", "uint8"), Kind("normalised", "int8"))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the recipe says of the scheme."""
-
-    input: Literal["auto", "stored", "normalised"] = "auto"
-    input_type: Literal["auto", "uint8", "int8"] = "auto"
-    per_tensor_activations: bool = False
-    last_output_bits: int | None = None
 
 
 class Unsuited(StageError):
@@ -78,15 +68,14 @@ def prepare(
         and wanted.input_type in ("auto", kind.type)
         and not (kind.values == "stored" and (obstacle(contract) or not stored_as_taken))
     ]
-    tried = attempt(
-        kinds, made.model, contract, wanted.per_tensor_activations, threads, scratch, wanted.last_output_bits
-    )
+    tried = attempt(kinds, made.model, contract, wanted, threads, scratch)
     if not tried:
         raise _impossible(wanted, contract, made.layout)
     try:
         chosen = choose(tried)
     except StageError as error:
         raise obstacles.explained(error, made.model, made.layout, names) from error
+    left = kinds[kinds.index(chosen.kind) + 1 :] if chosen.is_enough else []
     scheme = {
         "input": chosen.kind.values,
         "input_type": chosen.kind.type,
@@ -94,6 +83,7 @@ def prepare(
         "layout": made.layout.as_json(),
         "rewritten": made.done,
         "inputs_tried": [{**one.as_json(), "chosen": one is chosen} for one in tried],
+        "inputs_not_tried": [{"input": kind.values, "input_type": kind.type} for kind in left],
     }
     return Prepared(chosen.lowered, scheme)
 

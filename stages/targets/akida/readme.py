@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recast.stages.targets.akida import devices, figures, runtime
+from recast.stages.targets.akida import figures, runtime
 from recast.stages.targets.akida import layout as layouts
 from recast.stages.targets.akida.places import Mapped, plain
 from recast.stages.tasks import readme_text
@@ -165,15 +165,20 @@ def tried_inputs(tried: Sequence[Mapping[str, Any]]) -> str:
     """What was gained by the choice of the input; empty if there was none."""
     if len(tried) < 2:
         return ""
-    rows = [f"| input | layers | {' | '.join(devices.VIRTUAL)} |", "|---|---|" + "---|" * len(devices.VIRTUAL)]
+    names = list(next(one["layers_in_software"] for one in tried if one["chosen"]))
+    rows = [f"| input | layers | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for one in tried:
         kind = f"{one['input']} ({one['input_type']}){', as chosen' if one['chosen'] else ''}"
         if "refused" in one:
-            rows.append(f"| {kind} | refused: {plain(one['refused'])} |" + " |" * len(devices.VIRTUAL))
+            rows.append(f"| {kind} | refused: {plain(one['refused'])} |" + " |" * len(names))
         else:
-            counts = " | ".join(str(one["layers_in_software"][device]) for device in devices.VIRTUAL)
+            counts = " | ".join(_count(one["layers_in_software"][name]) for name in names)
             rows.append(f"| {kind} | {one['layers']} | {counts} |")
     return TRIED.format(table="\n".join(rows))
+
+
+def _count(in_software: int | None) -> str:
+    return "no device takes all" if in_software is None else str(in_software)
 
 
 def _laid_out(contract: Contract, akida_input: runtime.AkidaInput) -> str:

@@ -1,5 +1,6 @@
 """What can be tried of an Akida model. It is integers throughout, so no layer can stay in float: what the model takes,
-how many samples its ranges come from, and how many scales an activation has.
+how many samples its ranges come from, how many scales an activation has, and how far apart channels of dense layers
+lie.
 """
 
 from __future__ import annotations
@@ -45,6 +46,13 @@ def offer(made: Made) -> Offer:
         ),
         Setting(name="input", choices=_inputs(made)),
     ]
+    if calibrate["percentile"] == 100:
+        held = Choice(says="ranges that hold 99 % of the samples", values={"calibrate": {"percentile": 99}})
+        settings.append(Setting(name="ranges", choices=(held,)))
+    if not quantize["equalise"]:
+        # a dense layer's activation has one scale; those of a convolution take up what differs between channels
+        equalised = Choice(says="channels equalised", values={"quantize": {"equalise": True}})
+        settings.append(Setting(name="channels", choices=(equalised,)))
     obstacles = []
     if "verify" in made.directories and (found := layers.conversion(made.directories["verify"])):
         obstacles = [loss_ranking.title(layer) for layer in loss_ranking.ranked(found)[:3]]

@@ -1,4 +1,5 @@
-"""Networks of which Akida takes parts alone, with random weights, and how they are cut: (N, 1, 8, 8) images."""
+"""Networks of which Akida takes parts alone, with random weights, and how they are cut: of images (N, 1, 8, 8)
+or signals (N, 2, 32)."""
 
 from __future__ import annotations
 
@@ -6,9 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from recast.stages.common.dataset import Contract
+from tests.lib.contracts import contract
 from tests.lib.faults import Weights
+from tests.lib.onnx_models import CONTRACT
 
 CHANNELS = 8
+LENGTH = 32
+SIGNALS = contract("signals", (2, LENGTH), "uint8", 255.0, (0.5, 0.4), (0.5, 0.3))
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,13 @@ class Network:
     share: float = 1.0
     """of the multiplications, on Akida"""
     output: str = "scores"
+    contract: Contract = CONTRACT
 
 
-def _model(net: Weights, output: str) -> Any:
+def _model(net: Weights, output: str, shape: tuple[int, ...] = (1, 8, 8)) -> Any:
     import onnx
 
-    made = net.model("hybrid", (1, 8, 8), 1, output)
+    made = net.model("hybrid", shape, 1, output)
     made.graph.output[0].type.tensor_type.ClearField("shape")
     return onnx.shape_inference.infer_shapes(made)
 
@@ -104,6 +113,21 @@ def stem() -> Any:
     return _model(net, net.add("Sin", "scores", [flat]))
 
 
+def signals() -> Any:
+    """Two parts on Akida, with a softplus of signals between."""
+    net = Weights(7)
+
+    def conv(name: str, x: str, channels: int) -> str:
+        random = np.random.default_rng(channels)
+        weight = net.weight(f"{name}.weight", random.normal(0, (2 / channels / 3) ** 0.5, (CHANNELS, channels, 3)))
+        bias = net.weight(f"{name}.bias", random.normal(0, 0.1, CHANNELS))
+        return net.add("Relu", f"{name}.relu", [net.add("Conv", name, [x, weight, bias], pads=[1, 1])])
+
+    x = conv("second", conv("first", "image", 2), CHANNELS)
+    x = conv("third", net.add("Softplus", "soft", [x]), CHANNELS)
+    return _model(net, _pooled(net, x, 3), (2, LENGTH))
+
+
 MAP = 8 * 8 * 4
 """bytes of a map of one channel"""
 NETWORKS = {
@@ -123,4 +147,13 @@ NETWORKS = {
     "embedding": Network(embedding, ("model.fbz", "remainder_1.onnx"), ("scores",), 16 * 4, 1, (16,), output="unit"),
     "stem": Network(stem, ("model.fbz", "remainder_1.onnx"), ("stem",), CHANNELS * MAP, 5, (CHANNELS,)),
     "detection": Network(detection, ("model.fbz", "remainder_1.onnx"), ("head",), 5 * MAP, 3, (64, 5), output="boxes"),
+    "signals": Network(
+        signals,
+        ("model.fbz", "remainder_1.onnx", "model_2.fbz"),
+        ("second.relu", "soft"),
+        2 * CHANNELS * LENGTH * 4,
+        1,
+        (3,),
+        contract=SIGNALS,
+    ),
 }

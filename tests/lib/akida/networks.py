@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tests.lib.faults import Site, Weights
 
 CHANNELS = 8
@@ -67,6 +69,21 @@ def dense(seed: int) -> Any:
         x = net.add("Relu", f"{name}.relu", [net.linear(name, x, inputs, 16)])
     net.linear("scores", x, 16, 4)
     return net.model("dense", SHAPE, 4)
+
+
+def unequal(seed: int) -> Any:
+    """`dense`, with channels of its hidden layers larger or smaller by up to 16, and the weights behind by as much."""
+    import onnx
+
+    made = dense(seed)
+    weights = {one.name: one for one in made.graph.initializer}
+    random = np.random.default_rng(1)
+    for layer, behind in (("fc1", "fc2"), ("fc2", "scores")):
+        by = 2.0 ** np.rint(random.uniform(-4, 4, 16))
+        for name, scale in ((f"{layer}.weight", by[:, None]), (f"{layer}.bias", by), (f"{behind}.weight", 1 / by)):
+            scaled = onnx.numpy_helper.to_array(weights[name]) * scale
+            weights[name].CopyFrom(onnx.numpy_helper.from_array(scaled.astype(np.float32), name))
+    return made
 
 
 def _head(net: Weights, x: str) -> Any:

@@ -61,7 +61,7 @@ def emit(
         given = (stored, x) if part.reads[0] == cut.input else (inner[part.reads[0]], inner[part.reads[0]])
         integers = onnx_files.read_model(inputs["calibrate"] / part.name / "model.onnx")
         converted[part.name] = _converted(part, cut, integers, schemes[part.name], of_data, given, threads, out)
-        mapped[part.name] = places.on_each(out / part.file, wanted, way)
+        mapped[part.name] = places.on_each(out / part.file, wanted, way, schemes[part.name])
     for part in cut.onnx:
         shutil.copyfile(inputs["quantize"] / part.file, out / part.file)
     contract = _described(of_data, cut, inputs["quantize"])

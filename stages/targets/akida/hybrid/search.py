@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from recast.stages.targets.akida.graph import Graph, sized
 from recast.stages.targets.akida.hybrid import parts as parts_of
 from recast.stages.targets.akida.hybrid.parts import Parts
 from recast.stages.targets.akida.hybrid.regions import Cuttable, Region, Tensor
+from recast.stages.targets.akida.inputs import Wanted
 from recast.stages.targets.akida.lowering import lower
-from recast.stages.targets.akida.prepared import Prepared, Wanted
+from recast.stages.targets.akida.prepared import Prepared
 
 if TYPE_CHECKING:
     from recast.stages.common.dataset import Contract
@@ -183,11 +184,11 @@ def _at_fault(graph: Cuttable, region: Region, names: Mapping[str, str], threads
 
 def _wanted(graph: Cuttable, region: Region, wanted: Wanted) -> Wanted:
     """What the recipe says, as far as it concerns a part: of inputs the first, of the last output the last."""
-    return Wanted(
-        wanted.input if region.reads == graph.input else "auto",
-        wanted.input_type if region.reads == graph.input else "auto",
-        wanted.per_tensor_activations,
-        wanted.last_output_bits if region.gives == graph.output else None,
+    return replace(
+        wanted,
+        input=wanted.input if region.reads == graph.input else "auto",
+        input_type=wanted.input_type if region.reads == graph.input else "auto",
+        last_output_bits=wanted.last_output_bits if region.gives == graph.output else None,
     )
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import calibrate, integers, quantize
+from recast.stages.targets.akida import calibrate, inputs, integers, quantize
 from recast.stages.trunk.rewrites import simplify_process
+from tests.lib.akida.networks import residual
 from tests.lib.onnx_models import CONTRACT, Workplace, cnn, contents, images, write_data
 
 
@@ -47,6 +48,25 @@ def test_ranges_are_per_channel_and_those_of_the_samples() -> None:
     assert ranges["features"][1][1] == pytest.approx(x.max() + 1)
     assert ranges["scores"][0].shape == (1,)
     assert integers.activation_ranges(cnn(), x, True, 5, 1)["features"][0].shape == (1,)
+
+
+def test_samples_unlike_the_others_need_not_widen_the_ranges() -> None:
+    """One of 256 samples is sixteen times as large: all others were left a sixteenth of the steps."""
+    network, x = residual(0), CONTRACT.normalise(images(256, seed=0)[0])
+    x[0] *= 16
+    lowered = inputs.lower("normalised", network, CONTRACT)
+    tested = CONTRACT.normalise(images(128, seed=5)[0])
+    expected = onnx_files.Session(network, threads=1).run(tested)
+    sqnr = {}
+    for percentile in (100, 99):
+        scheme = integers.Scheme("normalised", "int8", False)
+        made, found = integers.integer_model(lowered, x, CONTRACT, scheme, 50, 1, percentile)
+        wrong = onnx_files.Session(made, threads=1).run(tested) - expected
+        sqnr[percentile] = 20 * np.log10(np.linalg.norm(expected) / np.linalg.norm(wrong))
+        by_sample = x.reshape(256, -1)
+        assert found["image"][1] == pytest.approx([np.percentile(by_sample.max(axis=1), percentile)])
+        assert found["image"][0] == pytest.approx([np.percentile(by_sample.min(axis=1), 100 - percentile)])
+    assert sqnr[100] < 14 and sqnr[99] > 28
 
 
 def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Output, read_contract
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import emit, integer_check, runtime
+from recast.stages.targets.akida import emit, integer_check, readme, runtime
 from recast.stages.targets.akida.layout import Layout
 from tests.lib.akida.calibrated_model import workplace
-from tests.lib.akida.networks import plain, residual
+from tests.lib.akida.networks import dense, plain, residual, unequal
 from tests.lib.onnx_models import CONTRACT, contents, images, initializer, model
 
 
@@ -109,6 +109,56 @@ def test_several_devices_get_a_column_each_and_the_same_model(tmp_path: Path) ->
         workplace(tmp_path / "padded").run(emit.STAGE, "emit", device=["smallest", created], require_hardware=True)
 
 
+WITHOUT_INPUT_UNIT = {"name": "no_input_unit", "num_cnp_tnp": 16, "num_fnp": 8, "include_hrc": False}
+
+
+def test_a_device_that_the_choice_of_the_input_did_not_look_at_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = workplace(tmp_path, plain(0))
+    capsys.readouterr()
+    metrics = work.run(emit.STAGE, "emit", device=[WITHOUT_INPUT_UNIT, "SixNodesIPv2"])
+    assert metrics["layers_in_software"] == 1
+    assert (
+        capsys.readouterr().out.count(
+            '"no_input_unit leaves 1 layer to software, and quantize tried no other input there: '
+            'set quantize.devices to what emit.device names"'
+        )
+        == 1
+    )
+    with pytest.raises(StageError) as caught:
+        work.run(emit.STAGE, "all", device=WITHOUT_INPUT_UNIT, require_hardware=True)
+    assert caught.value.remedies[-1] == (
+        "set quantize.devices to what emit.device names: it tried no other input there"
+    )
+    # as the remedy says, by whatever name
+    unnamed = {name: value for name, value in WITHOUT_INPUT_UNIT.items() if name != "name"}
+    told = workplace(tmp_path / "told", plain(0), devices=unnamed)
+    told.run(emit.STAGE, "emit", device=WITHOUT_INPUT_UNIT, require_hardware=True)
+    assert "no other input" not in capsys.readouterr().out
+
+
+def test_a_way_to_split_that_the_choice_of_the_input_did_not_look_at_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = dict.fromkeys(("cnp_max_filters", "cnp_max_height", "cnp_max_width"), 2)
+    workplace(tmp_path, residual(0)).run(emit.STAGE, "emit", map_constraints=split)
+    assert (
+        "SixNodesIPv2 leaves 6 layers to software, and quantize tried no other input with these map_constraints: "
+        "set quantize.map_constraints to those of emit"
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("network", "choice"), [(dense, {}), (plain, {"input": "stored"})])
+def test_where_there_was_no_choice_of_the_input_nothing_is_said_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], network: Any, choice: dict[str, str]
+) -> None:
+    work = workplace(tmp_path, network(0), **choice)
+    nothing = {"num_cnp_tnp": 4, "num_fnp": 0, "include_hrc": False}
+    assert work.run(emit.STAGE, "emit", device=nothing)["layers_in_software"] > 0
+    assert "no other input" not in capsys.readouterr().out
+
+
 def test_what_the_model_takes_of_the_device_is_in_metrics_report_and_readme(tmp_path: Path) -> None:
     metrics = workplace(tmp_path, residual(0)).run(emit.STAGE, "emit")
     report = json.loads((tmp_path / "emit" / "mapping.json").read_text())
@@ -136,6 +186,21 @@ def test_the_last_layers_output_may_have_eight_bits(tmp_path: Path) -> None:
     assert 0 < np.abs(found[32] - found[8]).max() < 0.1 * np.abs(found[32]).max()
 
 
+def test_channels_of_dense_layers_that_lie_far_apart_are_won_back_by_equalising(tmp_path: Path) -> None:
+    """One scale stands for all of a dense layer's activations: the small ones are lost in its steps."""
+    stored, sqnr = images(128, 5)[0], {}
+    for equalise in (False, True):
+        root = tmp_path / str(equalise)
+        work = workplace(root, unequal(0), equalise=equalise)
+        work.run(emit.STAGE, "emit", require_hardware=True)
+        expected = onnx_files.Session(root / "simplify/model.onnx", 1, "the float model").run(
+            CONTRACT.normalise(stored)
+        )
+        wrong = runtime.predictor(root / "emit")(stored) - expected
+        sqnr[equalise] = 20 * np.log10(np.linalg.norm(expected) / np.linalg.norm(wrong))
+    assert sqnr[False] < 6 and sqnr[True] > 28
+
+
 def test_normalised_input_is_read_from_the_model(tmp_path: Path) -> None:
     workplace(tmp_path, input="normalised").run(emit.STAGE, "emit")
     assert runtime.read_input(tmp_path / "emit") == runtime.AkidaInput((1, 8, 8), "NCHW", "float32", "normalised")
@@ -151,6 +216,22 @@ def test_the_readme_shows_what_the_choice_of_the_input_gained(tmp_path: Path) ->
     rows = [line.split(" | ") for line in readme.splitlines() if "(uint8" in line]
     assert [row[0] for row in rows] == ["| stored (uint8)", "| normalised (uint8), as chosen"]
     assert rows[1][2:] == ["0", "0", "0", "0 |"] != rows[0][2:]
+
+
+def test_the_readme_shows_the_devices_that_were_looked_at() -> None:
+    tried = [
+        {"input": "stored", "input_type": "uint8", "layers": 10, "layers_in_software": {"smallest": None, "mine": 5}},
+        {"input": "normalised", "input_type": "uint8", "refused": "no\nway"},
+        {"input": "normalised", "input_type": "int8", "layers": 13, "layers_in_software": {"smallest": 0, "mine": 2}},
+    ]
+    shown = readme.tried_inputs([{**one, "chosen": one is tried[-1]} for one in tried])
+    assert shown.splitlines()[-5:] == [
+        "| input | layers | smallest | mine |",
+        "|---|---|---|---|",
+        "| stored (uint8) | 10 | no device takes all | 5 |",
+        "| normalised (uint8) | refused: no way | | |",
+        "| normalised (int8), as chosen | 13 | 0 | 2 |",
+    ]
 
 
 @pytest.mark.parametrize("input_type", ["uint8", "int8"])

@@ -65,4 +65,4 @@ def test_what_akida_does_not_map_is_refused(emitted: Path, monkeypatch: pytest.M
     monkeypatch.setattr(mapping, "put", fails)
     with pytest.raises(StageError, match="the model cannot be mapped on SixNodesIPv2: no way") as caught:
         mapping.mapped(emitted, "SixNodesIPv2", Way(constraints={"cnp_max_width": 8}))
-    assert caught.value.remedies == ("choose another emit.device", "drop emit.map_constraints")
+    assert caught.value.remedies == ("choose another device", "drop map_constraints")

@@ -278,7 +278,7 @@ def test_layers_bear_the_names_that_export_traced(tmp_path: Path) -> None:
 def test_the_tools_refuse_it_as_well(tmp_path: Path, name: str) -> None:
     """Before anything is rewritten."""
     kinds = [inputs.Kind("stored", "uint8"), inputs.Kind("normalised", "uint8"), inputs.Kind("normalised", "int8")]
-    tried = inputs.attempt(kinds, network(REFUSED[name][0]), CONTRACT, False, 1, tmp_path)
+    tried = inputs.attempt(kinds, network(REFUSED[name][0]), CONTRACT, inputs.Wanted(), 1, tmp_path)
     assert tried and all(one.refusal is not None for one in tried)
 
 

@@ -16,7 +16,7 @@ from recast.stages.common.dataset import Contract
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.targets.akida import devices, inputs, quantize, quantizeml_steps
 from recast.stages.trunk.rewrites import simplify_process
-from tests.lib.akida.networks import residual
+from tests.lib.akida.networks import plain, residual, unequal
 from tests.lib.onnx_models import CONTRACT, Workplace, cnn, cnn_nodes, cnn_weights, initializer, model, write_data
 
 FLOATS = replace(CONTRACT, inputs=(replace(CONTRACT.only, stored_dtype="float32", divisor=1.0),))
@@ -128,6 +128,44 @@ def test_nothing_more_is_tried_where_all_of_it_is_in_hardware(tmp_path: Path) ->
     assert set(one["layers_in_software"]) == set(devices.VIRTUAL)
 
 
+WITHOUT_INPUT_UNIT = {"name": "no_input_unit", "num_cnp_tnp": 16, "num_fnp": 8, "include_hrc": False}
+
+
+def test_the_choice_looks_at_the_devices_that_it_is_told(tmp_path: Path) -> None:
+    """Without the input's unit a convolution of uint8 images is left to software, and an ordinary one is not."""
+    work = workplace(tmp_path, plain(0))
+    assert work.run(quantize.STAGE, "virtual")["input"] == "stored"
+    metrics = work.run(quantize.STAGE, "quantize", devices=WITHOUT_INPUT_UNIT)
+    assert (metrics["input"], metrics["input_type"]) == ("normalised", "int8")
+    found = scheme(tmp_path)
+    assert [one["layers_in_software"] for one in found["inputs_tried"]] == [
+        {"no_input_unit": count} for count in (1, 1, 0)
+    ]
+    (device,) = found["devices"]
+    assert {name: device[name] for name in WITHOUT_INPUT_UNIT} == WITHOUT_INPUT_UNIT
+    assert json.loads((tmp_path / "virtual/scheme.json").read_text())["devices"] == list(devices.VIRTUAL)
+    # of several, over all of them
+    several = work.run(quantize.STAGE, "several", devices=["TwoNodesIPv2", WITHOUT_INPUT_UNIT])
+    assert (several["input_type"], several["inputs_tried"]) == ("int8", 3)
+
+
+def test_the_choice_looks_at_how_convolutions_are_split(tmp_path: Path) -> None:
+    work = workplace(tmp_path, residual(0))
+    assert work.run(quantize.STAGE, "whole")["input"] == "normalised"
+    # what then stays in hardware is the input's convolution, and with either input
+    split = dict.fromkeys(("cnp_max_filters", "cnp_max_height", "cnp_max_width"), 2)
+    assert work.run(quantize.STAGE, "quantize", map_constraints=split)["input"] == "stored"
+    assert scheme(tmp_path)["map_constraints"] == split
+    assert [set(one["layers_in_software"].values()) for one in scheme(tmp_path)["inputs_tried"]] == [{6}, {6}, {8}]
+
+
+def test_where_the_smallest_device_is_looked_at_an_input_with_which_none_takes_all_comes_last(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path, residual(0)).run(quantize.STAGE, "quantize", devices="smallest")
+    assert (metrics["input"], metrics["input_type"]) == ("normalised", "uint8")
+    counts = [one["layers_in_software"] for one in scheme(tmp_path)["inputs_tried"]]
+    assert counts == [{"smallest": None}, {"smallest": 0}]
+
+
 @pytest.mark.parametrize(
     ("exported", "choice", "message"),
     [
@@ -143,6 +181,17 @@ def test_an_input_type_that_cannot_be_had(tmp_path: Path, exported: Any, choice:
     with pytest.raises(StageError, match=message) as caught:
         workplace(tmp_path, exported()).run(quantize.STAGE, "quantize", **choice)
     assert caught.value.remedy == "set quantize.input_type to auto"
+
+
+def test_channels_are_equalised_where_a_recipe_asks_for_it(tmp_path: Path) -> None:
+    metrics = workplace(tmp_path, unequal(0)).run(quantize.STAGE, "quantize", equalise=True)
+    assert metrics["places_equalised"] == 2 and scheme(tmp_path)["equalise"]
+    # layers keep their names, and scores every bit
+    lowered = onnx_files.read_model(tmp_path / "quantize" / "model.onnx")
+    assert {"fc1", "fc2", "scores"} <= {node.name for node in lowered.graph.node}
+    x = CONTRACT.normalise(np.random.default_rng(0).integers(0, 256, (8, 1, 8, 8)).astype(np.uint8))
+    expected, actual = (onnx_files.Session(one, threads=1).run(x) for one in (unequal(0), lowered))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["weight_bits", "activation_bits", "buffer_bits", "last_output_bits"])

@@ -22,6 +22,8 @@ def test_what_is_offered_is_taken_by_the_stages(tmp_path: Path) -> None:
     said = {setting.name: [choice.values for choice in setting.choices] for setting in offer.settings}
     assert said["samples"] == [{"calibrate": {"samples": 32}}]  # no more than there are
     assert said["scales of activations"] == [{"quantize": {"per_tensor_activations": True}}]
+    assert said["ranges"] == [{"calibrate": {"percentile": 99}}]
+    assert said["channels"] == [{"quantize": {"equalise": True}}]
     taken = json.loads((tmp_path / "quantize/scheme.json").read_text())
     inputs = [values["quantize"] for values in said["input"]]
     assert len(inputs) == 2

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from recast.stages.base import StageError
-from recast.stages.common.dataset import read_contract, read_stored
+from recast.stages.common.dataset import Contract, read_contract, read_stored
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.serving.model import Means
 from recast.stages.targets.akida import calibrate, emit, quantize, served, verify
@@ -26,9 +26,9 @@ from tests.lib.onnx_models import CONTRACT, Workplace, cnn, contents, model, wri
 NONE = {"task": {"name": "none"}, "min_sqnr_db": 20.0, "min_agreement": 0.9}
 
 
-def emitted(root: Path, network: Any, **params: Any) -> tuple[Workplace, dict[str, Any]]:
+def emitted(root: Path, network: Any, contract: Contract = CONTRACT, **params: Any) -> tuple[Workplace, dict[str, Any]]:
     """All stages up to emit, and the metrics of that."""
-    write_data(root / "data")
+    write_data(root / "data", contract)
     (root / "simplify").mkdir()
     write_export(root / "export", network, root / "data")
     onnx_files.write_model(network, root / "simplify" / "model.onnx")
@@ -41,7 +41,7 @@ def emitted(root: Path, network: Any, **params: Any) -> tuple[Workplace, dict[st
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_cut_model_is_emitted_as_one_folder_that_computes_as_the_float_model_does(tmp_path: Path, name: str) -> None:
     network = NETWORKS[name]
-    work, metrics = emitted(tmp_path, network.make())
+    work, metrics = emitted(tmp_path, network.make(), network.contract)
     folder = tmp_path / "emit"
     files = {"parts.json", "input.json", "mapping.json", "summary.txt", "README.md", "model.py", *network.files}
     assert set(contents(folder)) == files
@@ -71,7 +71,7 @@ def test_a_cut_model_is_emitted_as_one_folder_that_computes_as_the_float_model_d
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected, rtol=0, atol=1e-5)
     float_model = onnx_files.Session(tmp_path / "simplify" / "model.onnx", 1, "the float model")
-    wanted = float_model.run(CONTRACT.normalise(stored))
+    wanted = float_model.run(network.contract.normalise(stored))
     assert np.linalg.norm(expected - wanted) < 0.1 * np.linalg.norm(wanted)
 
 
@@ -88,6 +88,25 @@ def test_a_model_that_goes_as_a_whole_is_the_same_with_and_without(tmp_path: Pat
         Workplace(root).run(quantize.STAGE, "quantize", hybrid=hybrid)
         found.append(contents(root / "quantize"))
     assert found[0] == found[1]
+
+
+def test_parts_whose_channels_are_equalised_compute_the_same(tmp_path: Path) -> None:
+    work, _ = emitted(tmp_path, NETWORKS["between"].make(), equalise=True)
+    assert json.loads((tmp_path / "quantize/model/scheme.json").read_text())["equalise"]
+    assert work.run(verify.STAGE, "verify", **NONE)["sqnr_db"] > 25
+    report = json.loads((tmp_path / "verify/parity.json").read_text())
+    assert [one["blamed"] for one in report["conversions"]] == [None] * 4
+
+
+def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Two parts on Akida, one in ONNX; quantized, calibrated and emitted twice."""
+    found = []
+    for name in ("one", "two"):
+        emitted(tmp_path / name, NETWORKS["between"].make())
+        found.append({stage: contents(tmp_path / name / stage) for stage in ("quantize", "calibrate", "emit")})
+    assert len(found[0]["emit"]) == 9
+    for stage, files in found[0].items():
+        assert files == found[1][stage], stage
 
 
 def test_what_is_refused_says_why(tmp_path: Path) -> None:

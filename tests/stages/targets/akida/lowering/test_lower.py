@@ -209,5 +209,5 @@ def test_the_tools_take_it(tmp_path: Path, name: str) -> None:
     build, shape, _ = REWRITTEN[name]
     found = lower.lower(network(build, shape), shape, {}, 1)
     takes = contract("random", found.layout.takes, "float32", 1.0, (0.0,), (1.0,))
-    tried = inputs.attempt([inputs.Kind("normalised", "int8")], found.model, takes, False, 1, tmp_path)
+    tried = inputs.attempt([inputs.Kind("normalised", "int8")], found.model, takes, inputs.Wanted(), 1, tmp_path)
     assert [one.refusal for one in tried] == [None]
