@@ -12,6 +12,7 @@ from typing import Any
 
 from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
+from recast.stages.targets.akida import transposed
 from recast.stages.targets.akida.graph import Fault, Graph, by, next_reader, sized
 from recast.stages.targets.akida.layout import Layout
 from recast.stages.targets.akida.signal_nodes import can_be_lifted, is_of_signals, touches
@@ -127,11 +128,8 @@ def _product() -> Fault:
 
 
 def _transposed(graph: Graph, node: Any) -> Fault | None:
-    if any(graph.numbers(node, "output_padding", 0)):
-        return Fault(
-            "has an output_padding, and Akida has none", "use nn.ConvTranspose2d without it, as with a kernel of 2"
-        )
-    return None
+    found = transposed.look(graph, node)
+    return found if isinstance(found, Fault) else None
 
 
 def _max_pool(graph: Graph, node: Any) -> Fault | None:

@@ -14,7 +14,7 @@ from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files, rewritten
 from recast.stages.targets.akida import layout as layouts
 from recast.stages.targets.akida.graph import Graph, sized
-from recast.stages.targets.akida.lowering import ends, kernels, norms, pools, signals
+from recast.stages.targets.akida.lowering import ends, kernels, norms, pools, signals, transposed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SAMPLES = 2
 RULES: tuple[Callable[[Graph], str], ...] = (
     *(norms.alone, pools.round_down, pools.averages, pools.padded_at_the_start, pools.own_convolution),
-    *(kernels.square, pools.ending_in_an_average),
+    *(kernels.square, transposed.doubling, pools.ending_in_an_average),
 )
 """each rewrites the first node it can, and says what it did"""
 MOST = 1000

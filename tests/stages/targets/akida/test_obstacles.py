@@ -93,7 +93,32 @@ def ending_in_pool(net: Weights, x: str) -> str:
     return net.add("AveragePool", "mean", [padded(3, pads=[1, 1, 1, 1])(net, x)], kernel_shape=[2, 2], strides=[2, 2])
 
 
+def transposed(kernel: int, stride: int, groups: int = 1, **attributes: Any) -> Middle:
+    def add(net: Weights, x: str) -> str:
+        w = net.weight("mid.weight", np.random.default_rng(1).normal(0, 0.2, (C, C // groups, kernel, kernel)))
+        made = net.add("ConvTranspose", "mid", [x, w], strides=[stride] * 2, group=groups, **attributes)
+        return net.add("Relu", "relu", [made])
+
+    return add
+
+
 REFUSED: dict[str, tuple[Middle, str, str]] = {
+    "transposed by three": (
+        transposed(3, 3),
+        "layer 'mid' (ConvTranspose): it has strides of 3x3, and Akida's transposed convolutions have 2x2",
+        "double the size as often as it takes, by nn.ConvTranspose2d with stride=2",
+    ),
+    "transposed to one more": (
+        transposed(3, 2),
+        "layer 'mid' (ConvTranspose): it makes 17x17 of 8x8, and Akida's transposed convolutions make twice the height "
+        "and width",
+        "use kernel_size=4 with padding=1, or kernel_size=3 with padding=1 and output_padding=1",
+    ),
+    "transposed in groups": (
+        transposed(4, 2, 2, pads=[1, 1, 1, 1]),
+        "layer 'mid' (ConvTranspose): it has 2 groups, and Akida's convolutions have 1, or one for each channel",
+        "use groups=1, or groups equal to the channels on both sides",
+    ),
     "even kernel": (
         padded(2),
         "layer 'mid' (Conv): it has a kernel of 2x2, and those of Akida have an odd size behind the first layer",
@@ -205,6 +230,8 @@ REFUSED: dict[str, tuple[Middle, str, str]] = {
     ),
 }
 TAKEN: dict[str, Middle] = {
+    "transposed": transposed(4, 2, pads=[1, 1, 1, 1]),
+    "transposed for each channel": transposed(3, 2, C, pads=[0, 0, 1, 1]),
     "same padding": padded(3, pads=[1, 1, 1, 1]),
     "padding at the end": padded(3, pads=[0, 0, 1, 1], strides=[2, 2]),
     "padding at the start": padded(3, pads=[1, 1, 0, 0], strides=[2, 2]),

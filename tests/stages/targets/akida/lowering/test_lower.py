@@ -79,7 +79,45 @@ def shuffled(mode: str) -> Built:
     return build
 
 
+def transposed(shape: tuple[int, int], *, depthwise: bool = False, **attributes: Any) -> Built:
+    """A transposed convolution with stride 2, a ReLU and the last layer behind it."""
+
+    def build(net: Weights) -> str:
+        values = np.random.default_rng(1).normal(0, 0.3, (C, 1 if depthwise else C, *shape))
+        given = {"strides": [2, 2], **({"group": C} if depthwise else {}), **attributes}
+        made = net.add("ConvTranspose", "up", [stem(net), net.weight("up.weight", values)], **given)
+        return behind(net, net.add("Relu", "up.relu", [made]))
+
+    return build
+
+
 REWRITTEN: dict[str, tuple[Built, tuple[int, ...], str]] = {
+    "a transposed kernel of 3": (
+        transposed((3, 3), pads=[1] * 4, output_padding=[1, 1]),
+        IMAGE,
+        "its transposed kernel of 3x3 as one of 4x4",
+    ),
+    "a transposed kernel of 3, padded alike": (
+        transposed((3, 3), auto_pad="SAME_LOWER"),
+        IMAGE,
+        "its transposed kernel of 3x3 as one of 4x4",
+    ),
+    "a transposed kernel of 2": (transposed((2, 2)), IMAGE, "its transposed kernel of 2x2 as one of 3x3"),
+    "a transposed kernel of 2 for each channel": (
+        transposed((2, 2), depthwise=True),
+        IMAGE,
+        "its transposed kernel of 2x2 as one of 3x3",
+    ),
+    "a rectangular transposed kernel": (
+        transposed((4, 2), pads=[1, 0, 1, 0]),
+        IMAGE,
+        "its transposed kernel of 4x2 as one of 4x4",
+    ),
+    "a transposed kernel of 5": (
+        transposed((5, 5), pads=[2] * 4, output_padding=[1, 1]),
+        IMAGE,
+        "its transposed kernel of 5x5 as one of 6x6",
+    ),
     "a rectangular kernel": (
         lambda net: behind(net, conv(net, stem(net), (3, 5), pads=[1, 2, 1, 2])),
         IMAGE,
@@ -153,6 +191,10 @@ LEFT: dict[str, Built] = {
         net, pool(net, net.conv("mid", stem(net), C, C, pads=[1, 1, 1, 1]), 3, 2, pads=[1, 1, 1, 1])
     ),
     "a padding that grows": lambda net: behind(net, conv(net, stem(net), (3, 3), pads=[2, 2, 2, 2])),
+    "a transposed kernel of 4": transposed((4, 4), pads=[1] * 4),
+    "a transposed kernel of 3 with Akida's padding": transposed((3, 3), pads=[0, 0, 1, 1]),
+    "a transposed kernel of 6": transposed((6, 6), pads=[2] * 4),
+    "a transposed kernel that makes one more": transposed((3, 3)),
     "unequal strides": lambda net: behind(net, conv(net, stem(net), (3, 3), pads=[1, 1, 1, 1], strides=[2, 1])),
 }
 
@@ -211,3 +253,5 @@ def test_the_tools_take_it(tmp_path: Path, name: str) -> None:
     takes = contract("random", found.layout.takes, "float32", 1.0, (0.0,), (1.0,))
     tried = inputs.attempt([inputs.Kind("normalised", "int8")], found.model, takes, inputs.Wanted(), 1, tmp_path)
     assert [one.refusal for one in tried] == [None]
+    if name.startswith("a transposed kernel of 2") or name.startswith("a transposed kernel of 3"):
+        assert tried[0].cost == 0, tried[0].software
