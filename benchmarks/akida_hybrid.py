@@ -5,8 +5,8 @@
 The networks are those of `zoo.py`, of random weights, whose recipes are as in `networks.py`, with the target akida and
 `quantize: {hybrid: true}`. Of each: how many of the float graph's nodes go to Akida and with how many of its
 multiplications, in how many parts, how many bytes of a sample go to or from Akida, how many layers of Akida run in
-hardware on SixNodesIPv2, and how near the emitted folder comes to the float model on 96 samples, which are also those
-it was calibrated on.
+hardware on SixNodesIPv2, and how near the emitted folder comes to the float model on the test samples. It is calibrated
+on the first 64 calibration samples.
 
 With --onnx2akida, a Python that has BrainChip's onnx2akida beside akida, cnn2snn and quantizeml, the same simplified
 graph goes through its `convert` with the same calibration samples (akida_hybrid_peer.py), and is run on the same test
@@ -29,14 +29,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "src"))
 
-from benchmarks.networks import NETWORKS, in_torch, run, write_recipe  # noqa: E402 - needs the path set above
+from benchmarks.networks import NETWORKS, PARAMS, in_torch, run, write_recipe  # noqa: E402 - needs the path set above
 from benchmarks.torchvision_models import make_repository  # noqa: E402 - as above
 
 CHOSEN = (
     *("UNet", "PointNet", "KeywordSpotting", "SuperResolution", "Denoiser"),
     *("VisionTransformer", "ConvNeXtBlock", "SpeechCrnn", "Ecg", "MobileNetV3Block"),
 )
-HYBRID = "quantize: {hybrid: true}, "
+HYBRID = "quantize: {hybrid: true}, calibrate: {samples: 64}, "
 
 
 def main() -> None:
@@ -68,7 +68,8 @@ def by_recast(place: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     for name in names:
         write_recipe(place, name, ["akida"])
         path = place / f"recipes/{name}.yaml"
-        path.write_text(path.read_text(encoding="utf-8").replace("akida: {", f"akida: {{{HYBRID}"), encoding="utf-8")
+        said = path.read_text(encoding="utf-8").replace(PARAMS["akida"], HYBRID)
+        path.write_text(said, encoding="utf-8")
     found: dict[str, dict[str, Any]] = {}
     for outcome in run(place, {name: ["akida"] for name in names}):
         folder = place / "artifacts" / outcome.network / "akida"

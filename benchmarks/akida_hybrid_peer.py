@@ -1,7 +1,7 @@
 """What onnx2akida makes of one network: `python akida_hybrid_peer.py MODEL.onnx DATA`, a Python that has onnx2akida.
 
-DATA is what the stage `data` wrote. It calibrates on the calibration samples, maps on SixNodesIPv2, and is run on the
-test samples one by one, the float model beside it in onnxruntime. The last line is JSON.
+DATA is what the stage `data` wrote. It calibrates on the first 64 calibration samples, maps on SixNodesIPv2, and is run
+on the test samples one by one, the float model beside it in onnxruntime. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def main(path: Path, data: Path) -> None:
         mean, std = (np.asarray(taken[key], np.float32).reshape(per_channel) for key in ("mean", "std"))
         return (x.astype(np.float32) / np.float32(taken["divisor"]) - mean) / std
 
-    model, calibration, x = onnx.load(path), normalised("calibration"), normalised("test")
+    model, calibration, x = onnx.load(path), normalised("calibration")[:64], normalised("test")
     hybrid, report = onnx2akida.convert(
-        model, input_shape=tuple(taken["shape"]), samples=[calibration], num_samples=len(calibration)
+        model, input_shape=tuple(taken["shape"]), samples=calibration, num_samples=len(calibration), input_dtype="int8"
     )
     found: dict[str, Any] = {
         "nodes_share": report.compatibility_percentage / 100,
