@@ -70,6 +70,13 @@ class Weights:
         self._weights.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
         return name
 
+    def numbers(self, name: str, values: list[int]) -> str:
+        """A constant of whole numbers."""
+        import onnx
+
+        self._weights.append(onnx.numpy_helper.from_array(np.array(values, np.int64), name))
+        return name
+
     def add(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
         import onnx
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Step = tuple[Literal["reshape", "transpose"], tuple[int, ...]]
-"""of arrays (N, ...): a shape behind the batch, or the order of all axes but the first, which are counted from 1"""
+Step = tuple[Literal["reshape", "transpose", "reflect", "edge", "wrap"], tuple[int, ...]]
+"""of arrays (N, ...): a shape behind the batch, the order of all axes but the first, which are counted from 1, or a
+padding by NumPy's mode of that name: how much in front of each axis but the first, then how much behind"""
+PADDINGS: tuple[Literal["reflect", "edge", "wrap"], ...] = ("reflect", "edge", "wrap")
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,22 @@ def steps(raw: Sequence[Any]) -> tuple[Step, ...]:
 
 def apply(x: NDArray[Any], done: Sequence[Step]) -> NDArray[Any]:
     """The array (N, ...) after these steps."""
+    import numpy as np
+
     for kind, numbers in done:
-        x = x.reshape(len(x), *numbers) if kind == "reshape" else x.transpose(0, *numbers)
+        if kind == "reshape":
+            x = x.reshape(len(x), *numbers)
+        elif kind == "transpose":
+            x = x.transpose(0, *numbers)
+        else:
+            x = np.pad(x, _sides(numbers), kind)
     return x
+
+
+def _sides(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Before and after, for each axis."""
+    half = len(numbers) // 2
+    return [(0, 0), *zip(numbers[:half], numbers[half:], strict=True)]
 
 
 def short(done: Sequence[Step]) -> tuple[Step, ...]:
@@ -76,6 +91,9 @@ def short(done: Sequence[Step]) -> tuple[Step, ...]:
 def as_python(array: str, done: Sequence[Step]) -> str:
     """The same as Python, for a README."""
     for kind, numbers in done:
+        if kind in PADDINGS:
+            array = f'np.pad({array}, {_sides(numbers)}, "{kind}")'
+            continue
         given = ", ".join(map(str, ("len(x)" if kind == "reshape" else 0, *numbers)))
         array = f"{array}.{kind}({given})"
     return array

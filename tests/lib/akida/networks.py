@@ -71,6 +71,14 @@ def dense(seed: int) -> Any:
     return net.model("dense", SHAPE, 4)
 
 
+def mirrored(seed: int) -> Any:
+    """The image is padded by its own values in front of the first layer."""
+    net = Weights(seed)
+    x = net.add("Pad", "mirror", ["image", net.numbers("sides", [0, 0, 1, 1, 0, 0, 1, 1])], mode="reflect")
+    x = net.add("Relu", "stem.relu", [net.conv("stem", x, 1, CHANNELS)])
+    return _head(net, net.conv("down", x, CHANNELS, CHANNELS, pads=[0, 0, 1, 1], strides=[2, 2]))
+
+
 def unequal(seed: int) -> Any:
     """`dense`, with channels of its hidden layers larger or smaller by up to 16, and the weights behind by as much."""
     import onnx

@@ -1,10 +1,13 @@
-"""What only moves values at the model's ends is left to its caller: Reshape, Transpose, PixelShuffle and so on."""
+"""What only moves values at the model's ends is left to its caller: Reshape, Transpose, PixelShuffle and so on.
+
+In front of the first layer that includes padding by values of the sample itself (reflect, replicate, circular).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from recast.stages.targets.akida.layout import Step
+from recast.stages.targets.akida.layout import PADDINGS, Step
 from recast.stages.targets.akida.lowering import edit
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ def cut_start(graph: Graph) -> tuple[Step, ...]:
     while len(graph.readers.get(name, [])) == 1 and name != graph.model.graph.output[0].name:
         node = graph.readers[name][0]
         found = _steps(graph, node) if node.input[0] == name else None
+        found = _padding(graph, node) if found is None else found
         if found is None:
             break
         steps += found
@@ -67,6 +71,29 @@ def _set_shape(value: Any, shape: tuple[int, ...]) -> None:
     value.type.tensor_type.shape.ClearField("dim")
     for length in shape:
         value.type.tensor_type.shape.dim.add().dim_value = length
+
+
+def _padding(graph: Graph, node: Any) -> list[Step] | None:
+    """What a Pad by values of the sample does to an array (N, ...); None if that is something else."""
+    mode = next((bytes(one.s).decode() for one in node.attribute if one.name == "mode"), "constant")
+    kind = next((one for one in PADDINGS if one == mode), None)
+    rank = len(graph.shapes.get(node.input[0], ()))
+    if node.op_type != "Pad" or kind is None or not rank:
+        return None
+    given = graph.weights.get(node.input[1]) if len(node.input) > 1 else graph.numbers(node, "pads", 0, 2 * rank)
+    if given is None:
+        return None
+    amounts = [int(one) for one in given]
+    axes = list(range(rank))
+    if len(node.input) > 3 and node.input[3]:
+        if node.input[3] not in graph.weights:
+            return None
+        axes = [int(one) % rank for one in graph.weights[node.input[3]]]
+    sides = {axis: (amounts[index], amounts[len(axes) + index]) for index, axis in enumerate(axes)}
+    if min(amounts, default=0) < 0 or any(sides.get(0, ())):
+        return None
+    all_sides = [sides.get(axis, (0, 0)) for axis in range(1, rank)]
+    return [(kind, (*(before for before, _ in all_sides), *(after for _, after in all_sides)))]
 
 
 def _steps(graph: Graph, node: Any) -> list[Step] | None:

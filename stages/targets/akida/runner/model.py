@@ -129,7 +129,13 @@ def _as_taken(given: NDArray[Any], takes: dict[str, Any]) -> NDArray[Any]:
 def _done(x: NDArray[Any], steps: Sequence[Any]) -> NDArray[Any]:
     """The array (N, ...) after these steps of `akida_input.json` or parts.json."""
     for kind, numbers in steps:
-        x = x.reshape(len(x), *numbers) if kind == "reshape" else x.transpose(0, *numbers)
+        if kind == "reshape":
+            x = x.reshape(len(x), *numbers)
+        elif kind == "transpose":
+            x = x.transpose(0, *numbers)
+        else:
+            half = len(numbers) // 2
+            x = np.pad(x, [(0, 0), *zip(numbers[:half], numbers[half:], strict=True)], kind)
     return x
 
 

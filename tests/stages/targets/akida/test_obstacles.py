@@ -84,8 +84,7 @@ def clipped(low: float) -> Middle:
 
 def mirrored(net: Weights, x: str) -> str:
     w = net.weight("mid.weight", np.full((C, C, 3, 3), 0.1))
-    # the graph under construction holds float weights only
-    amounts = net.add("Cast", "amounts", [net.weight("sides", np.array([0, 0, 1, 1, 0, 0, 1, 1]))], to=7)
+    amounts = net.numbers("sides", [0, 0, 1, 1, 0, 0, 1, 1])
     return net.add("Conv", "mid", [net.add("Pad", "mirror", [x, amounts], mode="reflect"), w])
 
 

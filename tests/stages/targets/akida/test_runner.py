@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recast.stages.targets.akida import emit, runtime
+from recast.stages.targets.akida import emit, layout, runtime
 from tests.lib.akida.calibrated_model import workplace
-from tests.lib.akida.networks import residual
+from tests.lib.akida.networks import mirrored, residual
 from tests.lib.onnx_models import images
 from tests.stages.targets.akida.test_verify import spatial
 
@@ -47,10 +47,11 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (None, {}),
         (None, {"input": "normalised"}),
         (lambda: residual(0), {}),
+        (lambda: mirrored(0), {}),
         (lambda: spatial(False), {}),
         (lambda: spatial(True), {}),
     ],
-    ids=["stored", "normalised", "residual", "maps", "maps in rows"],
+    ids=["stored", "normalised", "residual", "padded by its own values", "maps", "maps in rows"],
 )
 def test_its_outputs_are_those_that_verify_measures(tmp_path: Path, network: Any, params: dict[str, str]) -> None:
     workplace(tmp_path, network() if network else None, **params).run(emit.STAGE, "emit")
@@ -60,6 +61,12 @@ def test_its_outputs_are_those_that_verify_measures(tmp_path: Path, network: Any
     assert done.returncode == 0, done.stderr
     expected = runtime.predictor(folder)(stored)
     np.testing.assert_array_equal(np.load(folder / "outputs.npy"), expected)
+    # and as the README says
+    laid_out = re.search(r"is laid out by `([^`]+)`", (folder / "README.md").read_text())
+    steps = json.loads((folder / "akida_input.json").read_text())["start"]
+    assert (laid_out is None) == (not steps)
+    if laid_out:
+        assert np.array_equal(eval(laid_out[1], {"np": np, "x": stored}), layout.apply(stored, layout.steps(steps)))
     if expected.ndim == 2 and expected.shape[1] == 4:
         classes = json.loads((folder / "input.json").read_text())["classes"]
         assert done.stdout.split() == [classes[index] for index in expected.argmax(axis=1)]

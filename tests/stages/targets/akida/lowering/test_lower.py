@@ -72,6 +72,19 @@ def nhwc(net: Weights) -> str:
     return net.add("Flatten", "scores", [net.add("Transpose", "channels_last", [x], perm=[0, 2, 3, 1])], axis=1)
 
 
+def mirrored(mode: str, opset_18: bool = False) -> Built:
+    """A first layer that reads what is padded by values of the image."""
+
+    def build(net: Weights) -> str:
+        sides = [1, 2, 0, 2] if opset_18 else [0, 0, 1, 2, 0, 0, 0, 2]
+        amounts = [net.numbers("sides", sides)]
+        amounts += ["", net.numbers("axes", [2, 3])] if opset_18 else []
+        made = net.add("Pad", "mirror", ["image", *amounts], mode=mode)
+        return behind(net, net.add("Relu", "relu", [net.conv("stem", made, 1, C)]))
+
+    return build
+
+
 def shuffled(mode: str) -> Built:
     def build(net: Weights) -> str:
         return net.add("DepthToSpace", "shuffled", [net.conv("head", stem(net), C, 8, 1)], blocksize=2, mode=mode)
@@ -179,6 +192,8 @@ REWRITTEN: dict[str, tuple[Built, tuple[int, ...], str]] = {
         IMAGE,
         "a dense layer behind that changes nothing",
     ),
+    **{f"padding by {mode} in front": (mirrored(mode), IMAGE, "") for mode in ("reflect", "edge")},
+    "padding by reflect of some axes": (mirrored("reflect", opset_18=True), IMAGE, ""),
     "signals": (signal, SIGNAL, "signals of shape (2, 16) as maps of height 1"),
     "signals at the end": (signal_out, SIGNAL, "signals of shape (2, 16) as maps of height 1"),
     "channels last": (nhwc, NHWC, ""),
