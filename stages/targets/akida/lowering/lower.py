@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 SAMPLES = 2
 RULES: tuple[Callable[[Graph], str], ...] = (
-    *(norms.alone, pools.round_down, pools.averages, pools.padded_at_the_start, pools.own_convolution),
+    *(
+        norms.alone,
+        pools.round_down,
+        pools.averages,
+        pools.padded_at_the_start,
+        pools.own_convolution,
+        pools.read_by_a_sum,
+    ),
     *(kernels.square, transposed.doubling, pools.ending_in_an_average),
 )
 """each rewrites the first node it can, and says what it did"""

@@ -5,6 +5,7 @@ ceil_mode                                 ->  the padding that it stands for
 MaxPool(3, stride 2, padding 1)           ->  MaxPool(2, 1), convolution that moves by one pixel, MaxPool(2, 2)
 AveragePool(k), zeros around              ->  convolution of each channel by 1 / k²
 average of the whole map at the end       ->  the same, and a dense layer that changes nothing
+pool that a sum reads, and others         ->  pool, convolution of 1x1 that changes nothing: a ResNet's stem
 
 A MaxPool goes with a ReLU on Akida, so both are put where what is pooled is not negative, which a ReLU leaves as it is.
 """
@@ -133,6 +134,33 @@ def padded_at_the_start(graph: Graph) -> str:
         last = node_of("MaxPool", [moved], [name], name=node.name, kernel_shape=[2, 2], strides=[2, 2])
         edit.attribute(last, "pads", [0, 0, *(length % 2 for length in size)])
         edit.replace(graph, node, [pairs, middle, *_with_relu(graph, last)])
+        return said
+    return ""
+
+
+def read_by_a_sum(graph: Graph) -> str:
+    """Put a convolution that changes nothing behind the first pool that several read, not all of them convolutions.
+
+    In hardware a pool needs a convolution behind it, and no other reader; else it is in software, and all behind it.
+    """
+    import onnx
+
+    for node in graph.model.graph.node:
+        if node.op_type != "MaxPool" or len(node.output) > 1 or len(graph.shapes.get(node.output[0], ())) != 4:
+            continue
+        last = node
+        while len(readers := graph.readers.get(last.output[0], [])) == 1 and readers[0].op_type == "Relu":
+            last = readers[0]
+        output = last.output[0]
+        if len(readers) < 2 or all(one.op_type == "Conv" for one in readers) or not _is_positive(graph, output):
+            continue
+        said = f"{graph.called(node)}: a convolution behind that changes nothing"
+        copy = type(last).FromString(last.SerializeToString())
+        pooled, alike = edit.fresh(graph, f"{output}/pooled"), edit.fresh(graph, f"{output}/alike")
+        copy.output[0] = pooled
+        behind = edit.identity(graph, pooled, alike, alike, graph.shapes[output][1])
+        relu = onnx.helper.make_node("Relu", [alike], [output], name=edit.fresh(graph, f"{output}/relu"))
+        edit.replace(graph, last, [copy, behind, relu])
         return said
     return ""
 

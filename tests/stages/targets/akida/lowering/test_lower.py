@@ -55,6 +55,12 @@ def residual_norm(net: Weights) -> str:
     return behind(net, net.add("Add", "sum", [x, made]))
 
 
+def pooled_stem(net: Weights) -> str:
+    x = pool(net, stem(net), 2, 2)
+    made = conv(net, conv(net, x, (3, 3), pads=[1, 1, 1, 1]), (3, 3), pads=[1, 1, 1, 1])
+    return behind(net, net.add("Relu", "block.relu", [net.add("Add", "sum", [x, made])]))
+
+
 def signal(net: Weights) -> str:
     x = conv(net, "image", (5,), 2, pads=[2, 2])
     x = net.add("MaxPool", "pool", [x], kernel_shape=[2], strides=[2])
@@ -186,6 +192,7 @@ REWRITTEN: dict[str, tuple[Built, tuple[int, ...], str]] = {
         IMAGE,
         "as a convolution of each channel by 1 / 4",
     ),
+    "a pool that a sum reads": (pooled_stem, IMAGE, "a convolution behind that changes nothing"),
     "a norm in front of its convolution": (residual_norm, IMAGE, "as a convolution of each channel"),
     "an average at the end": (
         lambda net: mean(net, conv(net, stem(net), (3, 3), pads=[1, 1, 1, 1])),
@@ -268,5 +275,5 @@ def test_the_tools_take_it(tmp_path: Path, name: str) -> None:
     takes = contract("random", found.layout.takes, "float32", 1.0, (0.0,), (1.0,))
     tried = inputs.attempt([inputs.Kind("normalised", "int8")], found.model, takes, inputs.Wanted(), 1, tmp_path)
     assert [one.refusal for one in tried] == [None]
-    if name.startswith("a transposed kernel of 2") or name.startswith("a transposed kernel of 3"):
+    if name.startswith(("a transposed kernel of 2", "a transposed kernel of 3", "a pool that a sum reads")):
         assert tried[0].cost == 0, tried[0].software
