@@ -6,6 +6,7 @@ Their exceptions share no base but Exception, and their messages speak of C++ fu
 from __future__ import annotations
 
 import re
+import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,24 @@ _TAG = re.compile(r"\[\w*(?:Error|Exception)\] ?|Inference error\(s\): ?")
 _TYPE = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?(?:[A-Z]\w*(?:Error|Exception|Warning|Exit)|Fail|InvalidArgument|NoSuchFile): ?"
 )
+
+
+_KILLED = (128 + signal.SIGKILL, 256 - signal.SIGKILL)
+"""what a shell, and Python, end with whose own child was ended by SIGKILL"""
+
+
+def refuse_if_killed(program: str, code: int, smaller: str) -> None:
+    """StageError if a program that ended with that code was ended by a signal: what it was given may be in order.
+
+    `smaller`: what needs less memory, for the remedy, since that is what Linux sends SIGKILL for.
+    """
+    if code in _KILLED or code == -signal.SIGKILL:
+        raise StageError(
+            f"{program} was ended by SIGKILL, most likely because the machine ran out of memory",
+            f"{smaller}, or use a machine with more memory",
+        )
+    if code < 0:
+        raise StageError(f"{program} crashed ({signal.Signals(-code).name})", "see the log")
 
 
 @contextmanager

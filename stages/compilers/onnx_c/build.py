@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recast.stages.base import StageError
+from recast.stages.common.vendor_errors import refuse_if_killed
 
 if TYPE_CHECKING:
     from recast.stages.compilers.onnx_c.compile import Sources
@@ -99,6 +100,7 @@ def _zig(arguments: Sequence[str], scratch: Path) -> None:
     command = [sys.executable, "-m", "ziglang", "cc", *arguments]
     done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, errors="replace")
     sys.stderr.write(done.stdout + done.stderr)  # the compiler's own words belong in the stage's log
+    refuse_if_killed("zig", done.returncode, "use a smaller model")
     if done.returncode:
         lines = (done.stderr.strip() or "no message").splitlines()
         error = next((line for line in lines if "error" in line), lines[0])

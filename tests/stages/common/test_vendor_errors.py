@@ -1,11 +1,15 @@
 # environment: onnx
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.common.vendor_errors import LONGEST, first_line, foreign
+from recast.stages.common.vendor_errors import LONGEST, first_line, foreign, refuse_if_killed
 from recast.stages.trunk.rewrites import folding
 
 
@@ -84,3 +88,28 @@ def test_a_real_refusal_of_onnxruntime_is_plain() -> None:
     assert "Frobnicate" in caught.value.message
     assert not [word for word in ("Error:", "FAIL", "::", "site-packages", ".cc") if word in caught.value.message]
     assert caught.value.remedy
+
+
+def ended(code: str) -> int:
+    return subprocess.run([sys.executable, "-c", f"import os, subprocess, sys; {code}"], check=False).returncode
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.kill(os.getpid(), 9)",
+        "sys.exit(subprocess.call(['sh', '-c', 'kill -KILL $$']))",
+        "sys.exit(subprocess.call('sh -c \"kill -KILL \\$\\$\"; exit $?', shell=True))",
+    ],
+)
+def test_what_linux_ends_for_want_of_memory_is_not_taken_for_a_refusal(code: str) -> None:
+    """By itself, below Python, as zig is, and below a shell."""
+    with pytest.raises(StageError, match=r"^zig was ended by SIGKILL, most likely because the machine ran out"):
+        refuse_if_killed("zig", ended(code), "use a smaller model")
+
+
+def test_a_crash_is_called_one_and_an_ordinary_end_is_none() -> None:
+    with pytest.raises(StageError, match=r"^zig crashed \(SIGSEGV\)$"):
+        refuse_if_killed("zig", ended(f"os.kill(os.getpid(), {int(signal.SIGSEGV)})"), "use a smaller model")
+    for code in ("sys.exit(0)", "sys.exit(1)", "sys.exit(2)"):
+        refuse_if_killed("zig", ended(code), "use a smaller model")

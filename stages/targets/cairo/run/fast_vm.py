@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recast.stages.base import StageError
+from recast.stages.common.vendor_errors import refuse_if_killed
 from recast.stages.targets.cairo.run.execution import Execution
 from recast.stages.targets.cairo.run.reference_vm import panic_text
 from recast.stages.targets.cairo.run.vm_protocol import Failure, Finished, read_outcomes, write_program, write_run
@@ -47,6 +48,7 @@ def compile_c(files: Sequence[Path], program: Path) -> Path:
     )
     # the compiler's own words belong in the stage's log
     sys.stderr.write(done.stdout + done.stderr)
+    refuse_if_killed("zig", done.returncode, "run fewer stages at once")
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error:" in line), "no message")
         raise StageError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recast.stages.base import StageError
+from recast.stages.common.vendor_errors import refuse_if_killed
 from recast.stages.targets.cairo.run import harness
 from recast.stages.targets.cairo.syntax.casm import Casm, call_sites
 
@@ -37,11 +38,11 @@ def compile_workspace(workspace: Path, scratch: Path, entry: str = MAIN) -> Casm
     lines = [f"{name} = {json.dumps(str(folder))}" for name, folder in roots.items()]
     project = "\n".join(["[crate_roots]", *lines, f'{harness.CRATE} = "{harness.CRATE}/src"', ""])
     (scratch / "cairo_project.toml").write_text(project, encoding="utf-8")
-    programs = _programs()
+    compilers = programs()
     sierra, casm = scratch / "sierra.json", scratch / "casm.json"
     # names are replaced so that functions can be told apart in the compiled program
-    _run([programs / "starknet-compile", "-r", "-c", harness.ENTRY, scratch, sierra], workspace)
-    _run([programs / "starknet-sierra-compile", "--add-pythonic-hints", sierra, casm], workspace)
+    _run([compilers / "starknet-compile", "-r", "-c", harness.ENTRY, scratch, sierra], workspace)
+    _run([compilers / "starknet-sierra-compile", "--add-pythonic-hints", sierra, casm], workspace)
     return _read(json.loads(sierra.read_text(encoding="utf-8")), json.loads(casm.read_text(encoding="utf-8")))
 
 
@@ -60,7 +61,8 @@ def crate_roots(workspace: Path) -> tuple[str, dict[str, Path]]:
     return next(iter(roots)), roots
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """The folder of the compilers."""
     import starkware.starknet.compiler.v1 as compiler
 
     return Path(next(iter(compiler.__path__))) / "sierra-compiler-major-1" / "bin"
@@ -69,6 +71,7 @@ def _programs() -> Path:
 def _run(command: Sequence[str | Path], workspace: Path) -> None:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace", check=False)
     sys.stderr.write(done.stdout + done.stderr)
+    refuse_if_killed(f"Cairo's {Path(command[0]).name}", done.returncode, "use a smaller model")
     if done.returncode:
         raise StageError(
             f"the emitted workspace does not compile with Cairo {CAIRO_VERSION}: "

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recast.stages.base import StageError
+from recast.stages.common.vendor_errors import refuse_if_killed
 from recast.stages.targets.zml.check.instrument import watched
 from recast.stages.targets.zml.project import MODEL, TEST, ZIG_VERSION
 
@@ -92,4 +93,5 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     # the compiler's own words belong in the stage's log
     sys.stderr.write(done.stdout + done.stderr)
+    refuse_if_killed("zig", done.returncode, "use a smaller model")
     return done

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recast.stages.base import StageError
-from recast.stages.targets.cairo.run import fast_vm
+from recast.stages.targets.cairo.run import fast_vm, toolchain
 from tests.lib.cairo.chain import emitted, verified, workplace
 from tests.lib.onnx_models import Workplace
 
@@ -78,6 +78,25 @@ def test_sources_that_do_not_compile_are_refused_with_the_place(
     path.write_text(path.read_text().replace("write_output(", "write_outputs("))
     with pytest.raises(StageError, match=r"does not compile with Cairo 2\.1\.0: inference\.cairo:\d+:\d+: "):
         verified(work)
+
+
+@pytest.mark.parametrize("killed", ["starknet-compile", "starknet-sierra-compile"])
+def test_a_compiler_that_memory_does_not_suffice_for_is_not_taken_for_wrong_sources(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    """Linux ends it by SIGKILL, and it says nothing."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("starknet-compile", "starknet-sierra-compile"):
+        (programs / name).write_text("#!/bin/sh\nkill -KILL $$\n" if name == killed else "#!/bin/sh\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setattr(toolchain, "programs", lambda: programs)
+    with pytest.raises(StageError) as caught:
+        verified(again(whole, tmp_path / "work"))
+    assert caught.value.message == (
+        f"Cairo's {killed} was ended by SIGKILL, most likely because the machine ran out of memory"
+    )
+    assert caught.value.remedy == "use a smaller model, or use a machine with more memory"
 
 
 @pytest.mark.usefixtures("built")
