@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from recast.stages.common.onnx_models import onnx_files
+from recast.stages.common.onnx_models.onnx_subgraphs import reads
 
 KINDS = ("Conv", "ConvTranspose", "Gemm")
 
@@ -44,12 +45,12 @@ def keep(model: onnx_files.Model) -> int:
         node.input[0] = own
         nodes.append(node)
         kept += 1
-    # what nobody reads any more
-    read = {name for node in nodes for name in node.input} | {one.name for one in model.graph.output}
-    left = [node for node in nodes if node.op_type != "DequantizeLinear" or any(name in read for name in node.output)]
-    copies = [_copy(node) for node in left]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    if kept:
+        # what nobody reads any more
+        read = {name for node in nodes for name in reads(node)} | {one.name for one in model.graph.output}
+        left = [one for one in nodes if one.op_type != "DequantizeLinear" or any(name in read for name in one.output)]
+        del model.graph.node[:]
+        model.graph.node.extend(left)
     return kept
 
 
@@ -59,9 +60,3 @@ def _channels(node: Any, shape: tuple[int, ...]) -> tuple[int, int]:
     if node.op_type == "Gemm":
         return int(not given.get("transA", 0)), shape[1] if given.get("transB", 0) else shape[0]
     return 1, shape[0] if node.op_type == "ConvTranspose" else shape[1] * given.get("group", 1)
-
-
-def _copy(node: Any) -> Any:
-    copy = type(node)()
-    copy.CopyFrom(node)
-    return copy

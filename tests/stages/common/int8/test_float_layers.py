@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from recast.stages.common.int8 import activation_ranges, float_layers, qdq_model, qdq_scheme
 from recast.stages.common.onnx_models import onnx_files, onnx_session
@@ -109,4 +109,23 @@ def test_several_layers_may_read_the_same_integers(tmp_path: Path) -> None:
         for node in int8.graph.node
         if node.op_type == "DequantizeLinear" and node.output[0] != "scores"
     )
+    assert np.array_equal(run(int8, "as_written"), meant)
+
+
+def test_what_a_branch_reads_stays(tmp_path: Path) -> None:
+    """A branch of an If takes tensors from around it, without naming them among the node's inputs."""
+    made = prepared(network("Conv"), tmp_path)
+    int8 = int8_of(made, (*middle(made), "beside"))
+    shared = next(node.input[0] for node in int8.graph.node if node.name == "middle")
+    branch = helper.make_graph(
+        [helper.make_node("Identity", [shared], ["taken"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("taken", 1, None)],
+    )
+    int8.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    int8.graph.node.append(helper.make_node("If", ["always"], ["seen"], "if", then_branch=branch, else_branch=branch))
+    int8.graph.output.append(helper.make_tensor_value_info("seen", 1, None))
+    meant = run(int8, "as_written")
+    assert float_layers.keep(int8) == 2
     assert np.array_equal(run(int8, "as_written"), meant)
