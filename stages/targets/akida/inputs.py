@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from recast.stages.base import StageError, progress
 from recast.stages.common.onnx_models import onnx_files
-from recast.stages.targets.akida import mapping, quantizeml_steps
+from recast.stages.targets.akida import mapping, quantizeml_steps, windows
 from recast.stages.targets.akida.devices import VIRTUAL, Device, NoneTakesIt
 from recast.stages.targets.akida.integers import Scheme, integer_model
 
@@ -144,10 +144,9 @@ def starts_with_image_convolution(lowered: onnx_files.Model, contract: Contract)
     nodes = [node for node in lowered.graph.node if node.op_type != "BRNPad"]
     if len(lowered.graph.node) - len(nodes) > 1 or nodes[0].op_type != "Conv":
         return False
-    groups = next((attribute.i for attribute in nodes[0].attribute if attribute.name == "group"), 1)
     first = lowered.graph.node[0]
     begins = first.input[0] == lowered.graph.input[0].name and first.op_type in ("BRNPad", "Conv")
-    return begins and groups == 1 and contract.shape[0] in IMAGE_CHANNELS
+    return begins and windows.groups_of(nodes[0]) == 1 and contract.shape[0] in IMAGE_CHANNELS
 
 
 def lower(values: quantizeml_steps.Values, model: onnx_files.Model, contract: Contract) -> onnx_files.Model:

@@ -16,7 +16,7 @@ from recast.stages.targets.akida import transposed
 from recast.stages.targets.akida.graph import Fault, Graph, by, next_reader, sized
 from recast.stages.targets.akida.layout import Layout
 from recast.stages.targets.akida.signal_nodes import can_be_lifted, is_of_signals, touches
-from recast.stages.targets.akida.windows import ACTIVATIONS, allowed, convolution_fault
+from recast.stages.targets.akida.windows import ACTIVATIONS, allowed, convolution_fault, groups_of
 
 TAKEN = (
     *("Gemm", "MatMul", "Relu", "LeakyRelu", "PRelu", "HardSwish", "HardSigmoid", "Gelu", "Swish"),
@@ -181,7 +181,7 @@ def place_fault(graph: Graph, node: Any) -> Fault | None:
     if place is not None or convolution is None:
         return place
     if node.op_type != "MaxPool":
-        if next((one.i for one in convolution.attribute if one.name == "group"), 1) == 1:
+        if groups_of(convolution) == 1:
             return None
         why = f"averages what {graph.called(convolution)} gives, which convolves each channel by itself"
         return Fault(why, "put a convolution of 1x1 between")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from recast.stages.targets.akida import windows
 from recast.stages.targets.akida.graph import Fault, Graph, by
 
 SIZES = (3, 4, 2, *range(5, 16))
@@ -33,24 +34,15 @@ def pads_of(length: int) -> tuple[int, int]:
 
 def look(graph: Graph, node: Any) -> Transposed | Fault:
     """What it is, or why it cannot be run."""
-    weight = graph.weights.get(node.input[1])
-    if weight is None:
-        return Fault("has a kernel that is computed", "give it a constant kernel")
-    kernel = weight.shape[2:]
-    if len(kernel) != 2:
-        return Fault(
-            f"convolves over {len(kernel)} axes, and Akida over two", "use ConvTranspose2d on samples (C, H, W)"
-        )
+    if fault := windows.kernel_fault(graph, node):
+        return fault
+    kernel = graph.weights[node.input[1]].shape[2:]
     strides = graph.numbers(node, "strides", 1)
     if strides != (2, 2):
         why = f"has strides of {by(strides)}, and Akida's transposed convolutions have 2x2"
         return Fault(why, "double the size as often as it takes, by nn.ConvTranspose2d with stride=2")
-    if max(graph.numbers(node, "dilations", 1)) > 1:
-        return Fault("is dilated, and Akida's convolutions are not", "drop the dilation, or use a larger kernel")
-    groups = next((one.i for one in node.attribute if one.name == "group"), 1)
-    if groups != 1 and (weight.shape[1] != 1 or weight.shape[0] != groups):
-        why = f"has {groups} groups, and Akida's convolutions have 1, or one for each channel"
-        return Fault(why, "use groups=1, or groups equal to the channels on both sides")
+    if fault := windows.spread_fault(graph, node):
+        return fault
     size = tuple(graph.shapes.get(node.input[0], ()))[2:]
     made = tuple(graph.shapes.get(node.output[0], ()))[2:]
     if made != tuple(2 * length for length in size):

@@ -12,13 +12,37 @@ EVEN_KERNELS, FIRST_KERNELS = ((3, 3),), ((3, 3), (5, 5), (7, 7))
 """kernels that may be padded alike on all sides with stride 2: of any layer, and of the first"""
 
 
-def convolution_fault(graph: Graph, node: Any) -> Fault | None:
+def kernel_fault(graph: Graph, node: Any) -> Fault | None:
+    """What is wrong with the kernel of a convolution, transposed or not, whatever its size."""
     weight = graph.weights.get(node.input[1])
     if weight is None:
         return Fault("has a kernel that is computed", "give it a constant kernel")
-    kernel = weight.shape[2:]
-    if len(kernel) != 2:
-        return Fault(f"convolves over {len(kernel)} axes, and Akida over two", "use Conv2d on samples (C, H, W)")
+    axes = weight.ndim - 2
+    if axes != 2:
+        return Fault(f"convolves over {axes} axes, and Akida over two", f"use {node.op_type}2d on samples (C, H, W)")
+    return None
+
+
+def spread_fault(graph: Graph, node: Any) -> Fault | None:
+    """The same of its dilation and groups."""
+    if max(graph.numbers(node, "dilations", 1)) > 1:
+        return Fault("is dilated, and Akida's convolutions are not", "drop the dilation, or use a larger kernel")
+    weight, groups = graph.weights[node.input[1]], groups_of(node)
+    if groups != 1 and (weight.shape[1] != 1 or weight.shape[0] != groups):
+        why = f"has {groups} groups, and Akida's convolutions have 1, or one for each channel"
+        return Fault(why, "use groups=1, or groups equal to the channels on both sides")
+    return None
+
+
+def groups_of(node: Any) -> int:
+    """How many groups a convolution has."""
+    return next((int(one.i) for one in node.attribute if one.name == "group"), 1)
+
+
+def convolution_fault(graph: Graph, node: Any) -> Fault | None:
+    if found := kernel_fault(graph, node):
+        return found
+    kernel = graph.weights[node.input[1]].shape[2:]
     strides = graph.numbers(node, "strides", 1)
     if graph.signals and kernel[0] == 1 != kernel[1]:
         why = f"has a kernel of {kernel[1]} over a signal, for whose length, padding and stride Akida has no square one"
@@ -29,15 +53,11 @@ def convolution_fault(graph: Graph, node: Any) -> Fault | None:
         return Fault(f"has a kernel of {by(kernel)}, and Akida's are square", "make the kernel square")
     if strides[0] != strides[1]:
         return Fault(f"has strides of {by(strides)}, and Akida's are equal", "make both strides equal")
-    if max(graph.numbers(node, "dilations", 1)) > 1:
-        return Fault("is dilated, and Akida's convolutions are not", "drop the dilation, or use a larger kernel")
-    groups = next((one.i for one in node.attribute if one.name == "group"), 1)
-    if groups != 1 and (weight.shape[1] != 1 or weight.shape[0] != groups):
-        why = f"has {groups} groups, and Akida's convolutions have 1, or one for each channel"
-        return Fault(why, "use groups=1, or groups equal to the channels on both sides")
-    found = padded(graph, node)
-    size, pads, _ = found if found is not None else ((), (), None)
-    return window_fault(graph, node, kernel, strides, pads, size, groups)
+    if found := spread_fault(graph, node):
+        return found
+    window = padded(graph, node)
+    size, pads, _ = window if window is not None else ((), (), None)
+    return window_fault(graph, node, kernel, strides, pads, size, groups_of(node))
 
 
 def window_fault(

@@ -43,7 +43,7 @@ def _rewrite(graph: Graph, node: Any) -> str:
     size, pads, pad_node = found
     if strides[0] != strides[1]:
         return ""
-    groups = next((one.i for one in node.attribute if one.name == "group"), 1)
+    groups = windows.groups_of(node)
     each = groups == weight.shape[0] and weight.shape[1] == 1
     dense = weight if groups == 1 or each else _ungrouped(weight, groups)
     spread = _undilated(dense, graph.numbers(node, "dilations", 1))
