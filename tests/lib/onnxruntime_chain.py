@@ -16,8 +16,10 @@ from recast.stages.parity.forms.form import NamedForm
 from recast.stages.parity.forms.fused_form import FusedForm
 from recast.stages.parity.forms.onnx_form import OnnxForm
 from recast.stages.parity.metrics import Kind
+from recast.stages.targets.onnxruntime import quantize
 from recast.stages.trunk.rewrites.simplify_process import main as simplify
 from tests.lib.contracts import AGREE
+from tests.lib.onnx_models import Workplace, write_data
 
 SCHEME = {"per_channel": True, "reduce_range": True, "weight_type": "int8", "activation_type": "uint8"}
 KINDS: dict[str, Kind] = {"quantized": "int8", "emitted": "same"}
@@ -33,6 +35,16 @@ def simplified(model: Any, folder: Path, tool: str = "onnxsim") -> Any:
     onnx_files.write_model(model, source)
     simplify(tool, str(source), str(made), "-", "-")
     return onnx_files.read_model(made)
+
+
+def quantized(root: Path, exported: Any, **scheme: Any) -> Workplace:
+    """The stages up to `quantize`, of images and an exported model."""
+    write_data(root / "data")
+    (root / "simplify").mkdir()
+    onnx_files.write_model(exported, root / "simplify" / "model.onnx")
+    work = Workplace(root)
+    work.run(quantize.STAGE, "quantize", **scheme)
+    return work
 
 
 def prepared(model: Any, folder: Path) -> Any:

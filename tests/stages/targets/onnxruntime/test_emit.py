@@ -17,7 +17,7 @@ from onnx import helper
 from recast.stages.base import StageError
 from recast.stages.common.dataset import Output, read_contract
 from recast.stages.common.onnx_models import onnx_files, onnx_session
-from recast.stages.targets.onnxruntime import calibrate, emit, quantize, verify
+from recast.stages.targets.onnxruntime import calibrate, emit, verify
 from tests.lib import integer_reference, run_onnx_session, without_vnni
 from tests.lib.onnx_models import (
     CONTRACT,
@@ -29,16 +29,12 @@ from tests.lib.onnx_models import (
     images,
     initializer,
     model,
-    write_data,
 )
+from tests.lib.onnxruntime_chain import quantized
 
 
 def workplace(root: Path, made: Any = None, **scheme: Any) -> Workplace:
-    write_data(root / "data")
-    (root / "simplify").mkdir()
-    onnx_files.write_model(made or cnn(), root / "simplify" / "model.onnx")
-    work = Workplace(root)
-    work.run(quantize.STAGE, "quantize", **scheme)
+    work = quantized(root, made or cnn(), **scheme)
     work.run(calibrate.STAGE, "calibrate")
     return work
 
