@@ -4,7 +4,8 @@
 
 Each model has random weights (its BatchNorms the statistics of random images), 10 classes and small images, and goes
 through a recipe of its own, from `train: {weights: ...}` to every target's `verify`, by `recast run` in a copy of this
-repository. Without --all, the smallest model of most families. One is
+repository. Without --all, the smallest model of most families; with it, all up to 150 million weights, the smallest
+first. One is
 
     right     every form computes what the form before does: no layer is blamed (docs/parity.md)
     lossy     the same, but int8 itself costs more than a layer should: `recast blame` names the layer
@@ -24,6 +25,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +42,11 @@ SMALLEST = (
     "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnext50_32x4d",
     "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t",
 )  # fmt: skip
-"""one of each family that has one below 30 million weights; of maxvit none, whose windows need images of 224 pixels"""
-SIDE = {"inception_v3": 96}
-"""pixels of an image's side where it is not 64"""
+"""one of each family that has one below 30 million weights"""
+SIDE = {"inception_v3": 96, "maxvit_t": 224}
+"""pixels of an image's side where it is not 64, which is too small for what the model makes of it"""
+MOST_WEIGHTS = 150e6
+"""of a model that `--all` takes"""
 ARGUMENTS = {
     "googlenet": {"init_weights": False},
     "inception_v3": {"init_weights": False},
@@ -58,29 +62,32 @@ def main() -> None:
     """Run the models, print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--all", action="store_true", help="every model up to 100 million weights; compiling those takes 8 GB of memory"
+        "--all", action="store_true", help="every model up to 150 million weights; compiling those takes 8 GB of memory"
     )
     parser.add_argument("--model", action="append", metavar="NAME", help="only this model; may be given again")
     parser.add_argument("--target", action="append", metavar="NAME", choices=TARGETS, help="only this target")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    parser.add_argument("--make", nargs="+", metavar="ARGUMENT", help=argparse.SUPPRESS)
+    parser.add_argument("--make", nargs=2, metavar=("PLACE", "NAME"), help=argparse.SUPPRESS)
+    parser.add_argument("--names", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
-        place, *names = options.make
-        print(json.dumps(make_weights(Path(place), names)))
+        make_weights(Path(options.make[0]), options.make[1])
+        return
+    if options.names:
+        print("\n".join(names_by_size()))
         return
     targets = options.target or list(TARGETS)
-    names = options.model or (["all"] if options.all else list(SMALLEST))
     found: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="recast benchmark ") as temporary:
         place = make_repository(Path(temporary) / "project")
-        names = in_torch(place, names)
-        for name in names:
+        for name in options.model or (in_torch("--names") if options.all else SMALLEST):
+            in_torch("--make", str(place), name)
             write_recipe(place, name, targets)
-        for name in names:
+            began = time.monotonic()
             for outcome in run(place, name, targets):
                 found.append(outcome)
                 print(f"{name}/{outcome.target}: {outcome.kind} {outcome.reason}", file=sys.stderr, flush=True)
+            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
             forget(place, name)
     show(found)
     if options.json:
@@ -103,16 +110,15 @@ def make_repository(place: Path) -> Path:
     return place
 
 
-def in_torch(place: Path, names: Sequence[str]) -> list[str]:
-    """Make the models' weights in the environment that has torchvision; the models' names."""
+def in_torch(*arguments: str) -> list[str]:
+    """Run this script in the environment that has torchvision; the lines that it prints."""
     from recast.pipeline.processes import environments
 
     environment = environments.ensure(ROOT, "torch", lambda text: print(text, file=sys.stderr))
-    command = [str(environment.python), str(Path(__file__).resolve()), "--make", str(place), *names]
+    command = [str(environment.python), str(Path(__file__).resolve()), *arguments]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
-    made: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return made
+    return done.stdout.splitlines()
 
 
 def write_recipe(place: Path, name: str, targets: Sequence[str]) -> None:
@@ -144,43 +150,44 @@ def side(name: str) -> int:
     return SIDE.get(name, 64)
 
 
-def make_weights(place: Path, names: Sequence[str]) -> list[str]:
-    """Write data/SIDE.npz and weights/NAME.safetensors; needs torch. Of "all", the models up to 100 million weights."""
+def names_by_size() -> list[str]:
+    """torchvision's classification models, but for those too large; needs torch."""
+    from recast.stages.common.torch_models.torchvision_import import import_torchvision
+
+    models = import_torchvision("models")
+    # of the model for ImageNet's 1000 classes; making each to count would take gigabytes
+    counts = {
+        name: models.get_model_weights(name).DEFAULT.meta["num_params"] for name in models.list_models(module=models)
+    }
+    return sorted((name for name in counts if counts[name] <= MOST_WEIGHTS), key=counts.__getitem__)
+
+
+def make_weights(place: Path, name: str) -> None:
+    """Write data/SIDE.npz and weights/NAME.safetensors; needs torch."""
     import numpy as np
     import torch
 
     from recast.stages.common.torch_models.torchvision_import import import_torchvision
     from recast.stages.common.torch_models.weights import write_weights
 
-    models = import_torchvision("models")
-    chosen = [one for one in models.list_models(module=models) if not one.startswith("maxvit")]
-    chosen = chosen if list(names) == ["all"] else list(names)
     for folder in ("data", "weights"):
-        (place / folder).mkdir()
-    random = np.random.default_rng(0)
-    made = []
-    for name in chosen:
-        size = side(name)
-        # patches of 8x8 pixels of one colour and some noise: what convolutions make of it differs from place to place
-        coarse = random.integers(0, 200, (80, 3, size // 8, size // 8)).repeat(8, axis=2).repeat(8, axis=3)
-        x = (coarse + random.integers(0, 56, (80, 3, size, size))).astype(np.uint8)
-        if not (place / f"data/{size}.npz").exists():
-            np.savez(place / f"data/{size}.npz", x=x, y=np.arange(80) % 10)
-        torch.manual_seed(0)
-        model = models.get_model(name, weights=None, **arguments(name))
-        if sum(value.numel() for value in model.parameters()) > 100e6:
-            continue
-        model.eval()  # heads for training alone may not fit small images
-        norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.train()
-            norm.momentum = None  # the mean over all batches
-        with torch.no_grad():
-            for batch in torch.as_tensor(x).float().div(255).sub(0.5).div(0.25).split(16) if norms else ():
-                model(batch)
-        write_weights(model, place / f"weights/{name}.safetensors")
-        made.append(name)
-    return made
+        (place / folder).mkdir(exist_ok=True)
+    random, size = np.random.default_rng(0), side(name)
+    # patches of 8x8 pixels of one colour and some noise: what convolutions make of it differs from place to place
+    coarse = random.integers(0, 200, (80, 3, size // 8, size // 8)).repeat(8, axis=2).repeat(8, axis=3)
+    x = (coarse + random.integers(0, 56, (80, 3, size, size))).astype(np.uint8)
+    np.savez(place / f"data/{size}.npz", x=x, y=np.arange(80) % 10)
+    torch.manual_seed(0)
+    model = import_torchvision("models").get_model(name, weights=None, **arguments(name))
+    model.eval()  # heads for training alone may not fit small images
+    norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        for batch in torch.as_tensor(x).float().div(255).sub(0.5).div(0.25).split(16) if norms else ():
+            model(batch)
+    write_weights(model, place / f"weights/{name}.safetensors")
 
 
 # -- running
