@@ -114,7 +114,7 @@ def _stage(options: argparse.Namespace) -> Exit:
 
         with Workers(root, warm=False) as workers:
             process = StageProcess(root, plan, stage, environment, live, on_log, on_note=on_note)
-            seconds = process.run(workers)
+            seconds = process.run(workers).seconds
         reads.refuse_edited()
         display.show(Changed(stage.id, State.DONE, seconds=seconds))
     return Exit.DONE

@@ -55,6 +55,10 @@ class EnvironmentNotBuilt(Logged):
     """An environment could not be installed."""
 
 
+class RemoteFailed(RecastError):
+    """The DVC remote cannot be asked now, or breaks off: nobody's mistake, and perhaps over in a moment."""
+
+
 class Interrupted(RecastError):
     """A stage was stopped because its run was; nobody's failure."""
 

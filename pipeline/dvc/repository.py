@@ -24,7 +24,7 @@ from dvc.stage.cache import RunCacheNotFoundError, _can_hash, _get_stage_hash
 from dvc.stage.serialize import to_lockfile
 from dvc_objects.errors import ObjectFormatError
 
-from recast.pipeline.core.errors import RecastError, told
+from recast.pipeline.core.errors import RecastError, RemoteFailed
 from recast.pipeline.core.layout import GUARD
 from recast.pipeline.dvc.checked_cache import Checks
 from recast.pipeline.dvc.damage import Damage, has_remote
@@ -32,7 +32,8 @@ from recast.pipeline.dvc.giving import entry_of, give, key_of, reads_of, receive
 from recast.pipeline.dvc.inspection import Inspection
 from recast.pipeline.dvc.lockfile import read_lock, write_lock
 from recast.pipeline.dvc.locks import Locks
-from recast.pipeline.dvc.session import PlainFilesRepo, parsed_once, quieten, readable_errors
+from recast.pipeline.dvc.noted_reads import NotedReads
+from recast.pipeline.dvc.session import PlainFilesRepo, parsed_once, quieten, readable_errors, remote_errors
 from recast.pipeline.dvc.step import Step
 from recast.pipeline.dvc.step_looks import Looks
 
@@ -59,6 +60,7 @@ class Repository:
         quieten(say)
         with readable_errors():
             self._repo = PlainFilesRepo(str(root))
+        self._reads = NotedReads(self._repo)
         self._checks = Checks(root)
         self._checks.attach(self._repo)
         self.locks = Locks(self._repo, say, waits)
@@ -157,7 +159,10 @@ class Repository:
                 )
 
     def restore(self, step: Step, *, pull: bool = False) -> bool:
-        """Check the result out if the cache, or with `pull` the remote, has one for what the stage reads now."""
+        """Check the result out if the cache, or with `pull` the remote, has one for what the stage reads now.
+
+        Raises RemoteFailed if the remote cannot be asked.
+        """
         stage = step.stage
         cmd_changed = stage.cmd_changed
         # DVC takes the outputs in dvc.lock for those of what the stage is noted to read, which that may not have been
@@ -172,7 +177,10 @@ class Repository:
                         self._damage.tell(stage, found)
                         if not restored and not pull and has_remote(self._repo):
                             self._say("looking for an intact copy in the remote")
-                            restored = self._restored(stage, pull=True)
+                            try:
+                                restored = self._restored(stage, pull=True)
+                            except RemoteFailed as error:
+                                self._say(error.message)
                             self._damage.tell(stage, self._checks.take(), "the remote")
                 if restored:
                     stage.save_deps()
@@ -181,14 +189,15 @@ class Repository:
         return restored
 
     def _restored(self, stage: Any, pull: bool) -> bool:
-        try:
-            if pull:
-                self._fetch_run_cache(stage)
-            self._repo.stage_cache.restore(stage, pull=pull)
-        except RunCacheNotFoundError:
-            if pull:
-                self._tell_unfetched(stage)
-            return False
+        with remote_errors(self.root) if pull else contextlib.nullcontext():
+            try:
+                if pull:
+                    self._fetch_run_cache(stage)
+                self._repo.stage_cache.restore(stage, pull=pull)
+            except RunCacheNotFoundError:
+                if pull:
+                    self._tell_unfetched(stage)
+                return False
         return True
 
     def _tell_unfetched(self, stage: Any) -> None:
@@ -205,12 +214,21 @@ class Repository:
         """Note the hashes of what the stage is about to read. Raises RecastError if something is missing."""
         self._noted.add(step.name)
         with readable_errors(), parsed_once():
+            self._reads.note(step.stage)
             step.stage.save_deps()
+
+    def edited(self, step: Step, held: Mapping[str, int]) -> list[str]:
+        """What the step reads and was edited since that was noted, as users write it: its result is that of no key.
+
+        `held`: files that its process has read whole at once, and when they were last modified then, in nanoseconds.
+        """
+        with readable_errors():
+            return [self._shown(path) for path in self._reads.edited(step.stage, held)]
 
     def finish(self, step: Step) -> None:
         """Hash the outputs, put them into the cache and the run-cache; dvc.lock follows with `write_locks`.
 
-        What it depends on is not hashed again, as DVC would: a file edited meanwhile was not what the stage read.
+        What it depends on is not hashed again, as DVC would: that is for `edited`, to be asked before.
         """
         stage = step.stage
         with readable_errors(), self._repo.scm_context(quiet=True), parsed_once():
@@ -269,14 +287,16 @@ class Repository:
 
     # -- the remote
 
-    def pull(self, steps: Sequence[Step]) -> None:
+    def pull(self, steps: Sequence[Step]) -> bool:
         """Fetch and check out the results that dvc.lock records and this machine lacks, as far as the remote has them.
 
-        Raises RecastError if there is no remote or it cannot be reached.
+        Whether the remote has answered: it is not asked if nothing is lacking, and may fail for some files alone.
+        Raises RecastError if there is no remote, and RemoteFailed if it cannot be asked.
         """
         by_name = {step.name: step for step in steps}
         holds: dict[str, bool] = {}
         wanted = []
+        has_answered = False
         with readable_errors(), parsed_once():
             for step in steps:
                 upstream = [by_name[name].stage for name in step.reads]
@@ -291,8 +311,9 @@ class Repository:
             names = [step.name for step in wanted]
             with readable_errors():
                 # what the remote lacks is looked for in its run-cache, and run if it is not there either
-                with contextlib.suppress(DownloadError):
+                with remote_errors(self.root), contextlib.suppress(DownloadError):
                     self._fetch(names)
+                    has_answered = True
                 for step in wanted:
                     for out in step.stage.outs:
                         list(self._damage.of(out))
@@ -305,11 +326,12 @@ class Repository:
                     for step in wanted:
                         self.clear(step)  # what is half-written
                     raise
+        return has_answered
 
     def _fetch(self, names: Sequence[str]) -> None:
         try:
             self._repo.fetch(names)
-        except ObjectFormatError:
+        except (ObjectFormatError, AssertionError):
             # the remote's list of some folder's files is damaged, for which DVC fetches nothing at all
             if len(names) > 1:
                 for name in names:
@@ -349,9 +371,10 @@ class Repository:
     def receive(self, step: Step, entry: Mapping[str, Any]) -> None:
         """Have the outputs that an entry of dvc.lock names of a step, from the cache or the remote.
 
-        A `.dvc` file names its own, and has no entry. Raises RecastError if the remote does not have them.
+        A `.dvc` file names its own, and has no entry. Raises RecastError if the remote does not have them, and
+        RemoteFailed if it cannot be asked.
         """
-        with readable_errors(), parsed_once():
+        with readable_errors(), remote_errors(self.root), parsed_once():
             receive(self._repo, step.stage, entry)
 
     def publish(self, step: Step) -> None:
@@ -375,15 +398,8 @@ class Repository:
 
     def push(self, steps: Sequence[Step]) -> None:
         """Send the results of finished steps that the remote lacks. Raises RecastError if that fails."""
-        try:
-            with readable_errors(), parsed_once():
-                give(self._repo, [step.stage for step in steps])
-        except RecastError:
-            raise
-        except Exception as error:  # every file system has errors of its own
-            raise RecastError(
-                f"the remote: {type(error).__name__}: {told(error)}", "'recast share' looks at the remote"
-            ) from error
+        with readable_errors(), remote_errors(self.root), parsed_once():
+            give(self._repo, [step.stage for step in steps])
 
     def close(self) -> None:
         """Let go of DVC's databases."""

@@ -18,7 +18,7 @@ from dvc.exceptions import CacheLinkError, CheckoutError, DvcException
 from dvc.ignore import DvcIgnoreFilter
 from dvc.repo import Repo
 
-from recast.pipeline.core.errors import RecastError, told
+from recast.pipeline.core.errors import RecastError, RemoteFailed, told
 from recast.pipeline.core.layout import RECIPES
 from recast.pipeline.dvc import no_room
 from recast.pipeline.dvc.lockfile import read_lock
@@ -34,13 +34,32 @@ def readable_errors() -> Iterator[None]:
         said = f"dvc: {told(error)}"
         if isinstance(error, OSError) and error.errno in no_room.FULL:
             raise RecastError(said, no_room.remedy(error.errno)) from error
-        if isinstance(error, ConnectionError | TimeoutError):
-            raise RecastError(
-                said, "see that the remote can be reached ('recast share' looks), and run it again"
-            ) from error
         if hindrance := no_room.hindrance(_to_be_made(error)):
             raise RecastError(*hindrance) from error
         raise RecastError(said, "'dvc status' may say more") from error
+
+
+@contextlib.contextmanager
+def remote_errors(root: Path) -> Iterator[None]:
+    """What goes wrong while the remote is asked, as RemoteFailed, unless it is this machine's.
+
+    Every kind of remote has errors of its own, of which only some are known to DVC.
+    """
+    try:
+        yield
+    except (RecastError, CheckoutError, CacheLinkError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and (error.errno in no_room.FULL or _is_below(root, error.filename)):
+            raise
+        raise RemoteFailed(
+            f"the remote cannot be asked: {told(error)}",
+            "see that it can be reached ('recast share' looks), or run without it",
+        ) from error
+
+
+def _is_below(root: Path, name: object) -> bool:
+    return isinstance(name, str) and Path(name).is_relative_to(root)
 
 
 def _to_be_made(error: Exception) -> list[Path]:
@@ -100,10 +119,27 @@ def quieten(say: Callable[[str], None]) -> None:
             if not (is_removed or is_package):
                 say(f"dvc: {text}")
 
-    logger = logging.getLogger("dvc")
-    logger.handlers = [Handler(logging.WARNING)]
-    logger.setLevel(logging.WARNING)
-    logger.propagate = False
+    class Transfers(logging.Handler):
+        """Of what could not be fetched or sent, the first: one file after the other would fail for the same reason."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg not in kinds:
+                kinds.add(record.msg)
+                reason = record.exc_info and record.exc_info[1]
+                say(f"dvc: {record.getMessage()}{f': {told(reason)}' if reason else ''}")
+
+    kinds: set[str] = set()
+    # that the remote lacks something is only a warning there, and what then happens is said anyway
+    handlers = {
+        "dvc": Handler(logging.WARNING),
+        "dvc_data": Transfers(logging.ERROR),
+        "dvc_objects": Transfers(logging.ERROR),
+    }
+    for name, handler in handlers.items():
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
     # bars are drawn only where this level lets errors through
     for bars in (dvc.progress, dvc_data.callbacks):
         bars.logger.setLevel(logging.CRITICAL)
@@ -140,8 +176,11 @@ def refuse_endless(path: Path, root: Path) -> None:
         )
 
 
-# by name, as DVC adds to this table itself: nobody waits for asyncssh who has no remote of that kind
+# by name, as DVC adds to this table itself: nobody waits for asyncssh or botocore who has no remote of that kind
 dvc.fs.known_implementations["ssh"]["class"] = "recast.pipeline.dvc.kept_alive.SSHFileSystem"
+for scheme in ("s3", "s3a"):
+    if scheme in dvc.fs.known_implementations:
+        dvc.fs.known_implementations[scheme]["class"] = "recast.pipeline.dvc.s3_remote.S3FileSystem"
 
 
 class PlainFilesRepo(Repo):  # type: ignore[misc]

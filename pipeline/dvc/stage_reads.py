@@ -2,7 +2,8 @@
 
 DVC hashes what a stage has read when it has ended, and remembers hashes by modification time. So it would record an
 edit made meanwhile as if the stage had been run with it, and a file that it restored damaged as the intact one.
-`recast run` needs none of this: it notes what a stage reads before it starts, and restores nothing unseen.
+`recast run` needs none of this: it notes what a stage reads before it starts, and restores nothing unseen; see
+`noted_reads.py`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class StageReads:
             raise StageFailed(
                 f"stage '{self._stage.id}' failed: {', '.join(edited)} was edited while it ran, and DVC would record "
                 "the result as made from that",
-                f"run the command again; what it made is in {kept}; 'recast run' records such a result as it was made",
+                f"run the command again; what it made is in {kept}; 'recast run' runs such a stage again by itself",
             )
 
     def _was_edited(self, path: str, seen: str) -> bool:

@@ -19,6 +19,7 @@ from recast.pipeline.dvc.step import Step
 from recast.pipeline.execution.events import Changed, Ended, Event, Message, Planned, State
 from recast.pipeline.execution.head_start import HeadStart
 from recast.pipeline.execution.progress import Progress
+from recast.pipeline.execution.pulls import Pulls
 from recast.pipeline.execution.pushes import Pushes
 from recast.pipeline.execution.run_memory import Remembered, remember
 from recast.pipeline.execution.scheduler import Budget
@@ -63,13 +64,16 @@ class Executor:
         self._failures: dict[str, list[str]] = {}
         """steps that workers could not do, though they may be done -> why"""
         self.progress = Progress((), {})
+        self._pulls = Pulls(repository, self.options.pull, self.show)
         self._pushes = Pushes(repository, self.interrupts, self.show, lambda name: self.progress.title(name))
         self._shared: SharedWork | None = None
         self._head_start = head_start
         self._expected: set[str] = set()
         """steps that the runner knows will run"""
-        self._void: set[str] = set()
-        """steps that were started early, and read what was edited since"""
+        self._void: dict[str, str] = {}
+        """steps that run, or have just ended, and may have read what was edited since -> what that was"""
+        self._edits: dict[str, int] = {}
+        """steps -> how often that came to light when they had ended"""
         self._restored: list[str] = []
         """steps whose result came from the remote after they had been claimed"""
         self._threads = head_start.threads if head_start else StepThreads()
@@ -108,9 +112,8 @@ class Executor:
             titles = tuple(self.progress.title(step.name) for step in steps)
             if not (self._head_start and self._head_start.shown == titles):
                 self.show(Planned(titles))
-            if self.options.pull:
-                with self.repository.locked(), self.interrupts.at_once():
-                    self.repository.pull(steps)
+            with self.repository.locked(), self.interrupts.at_once():
+                self._pulls.fetch(steps)
             if self.options.share:
                 self._shared = SharedWork(
                     self.repository, self.interrupts, self._threads.tell, self._threads.wake, self.options.lease
@@ -165,7 +168,7 @@ class Executor:
             except RecastError:
                 is_void = True
             if is_void:
-                self._void.add(name)
+                self._void[name] = "what it reads was edited as it began"
 
     def _current(self, steps: Sequence[Step], known: Container[str]) -> set[str]:
         """The steps that are up to date, as all that they read; those that are known to be so are not looked at.
@@ -286,7 +289,7 @@ class Executor:
     def _restore(self, step: Step) -> bool:
         try:
             with self.interrupts.at_once():
-                return self.repository.restore(step, pull=self.options.pull)
+                return self._pulls.restore(step)
         except KeyboardInterrupt:
             self.repository.clear(step)
             raise
@@ -395,10 +398,13 @@ class Executor:
             error = error or raised
         if error is not None and not isinstance(error, RecastError):
             raise error  # a bug, or the machine's: no stage's failure
-        if name in self._void:
-            self._void.discard(name)
-            self.show(Message(f"{self.progress.title(name)} is run again: what it reads was edited as it began"))
-            self.progress.ready.insert(0, name)
+        if why := self._void.pop(name, ""):
+            if self._edits.get(name, 0) < ATTEMPTS:
+                self.show(Message(f"{self.progress.title(name)} is run again: {why}"))
+                self.progress.ready.insert(0, name)
+            else:
+                said = f"stage '{self.progress.title(name)}' failed: {why}, each of the {ATTEMPTS} times that it ran"
+                self._fail(name, RecastError(said, "run it again when nothing writes to that"), message.seconds)
         elif error is None:
             self._look_at(self._end(name, State.DONE, seconds=message.seconds))
         elif isinstance(error, WorkerFailed) and len(self._failures.get(name, ())) < ATTEMPTS - 1:
@@ -415,6 +421,8 @@ class Executor:
             self._fail(name, error, message.seconds)
 
     def _keep(self, step: Step, error: Exception | None) -> None:
+        if error is None and step.name not in self._void:
+            self._avoid_edited(step)
         if error is not None or step.name in self._void:
             self.repository.clear(step)  # what is half-written, or made from nobody knows what
         elif self.runner.is_elsewhere(step):
@@ -426,6 +434,13 @@ class Executor:
             self.repository.finish(step)
         elif self.runner.records(step):
             self.repository.finish(step)
+
+    def _avoid_edited(self, step: Step) -> None:
+        held = None if self.runner.is_elsewhere(step) else self.runner.held(step)
+        if held is not None and (edited := self.repository.edited(step, held)):
+            self._edits[step.name] = self._edits.get(step.name, 0) + 1
+            shown = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
+            self._void[step.name] = f"{shown} was edited while it ran"
 
     # -- ends
 

@@ -91,6 +91,8 @@ class LocalSubmission:
         self._lock = threading.Lock()
         self._process: WorkerProcess | None = None
         self._is_cancelled = False
+        self.held: Mapping[str, int] = {}
+        """once it has ended: code that it had imported before it was edited -> when that was last modified then"""
 
     def wait(self) -> float:
         executor, stage, show = self._executor, self._work.stage, self._show
@@ -111,7 +113,9 @@ class LocalSubmission:
             self._work.timeout,
             lambda text: show(Message(f"{stage.id}: {text}")),
         )
-        return process.run(self, gpus=self._work.gpus, isolated=not warm)
+        outcome = process.run(self, gpus=self._work.gpus, isolated=not warm)
+        self.held = outcome.held
+        return outcome.seconds
 
     def cancel(self) -> None:
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class PlanRunner:
         self._edited: dict[str, tuple[Stamp, Resolver]] = {}
         """recipes that were edited since the run began -> what they say now"""
         self._unrecorded: set[str] = set()
+        self._held: dict[str, Mapping[str, int]] = {}
+        """steps that have ended -> the code that they had imported before it was edited, and when that was last"""
 
     def __enter__(self) -> PlanRunner:
         return self
@@ -181,6 +183,10 @@ class PlanRunner:
             dvcfile.write_pass(self.root)
             self._unrecorded.add(GUARD)
 
+    def held(self, step: Step) -> Mapping[str, int] | None:
+        """Code that was imported before it was edited; for the guard `records` looks."""
+        return None if step.name == GUARD else self._held.get(step.name, {})
+
     def is_elsewhere(self, step: Step) -> bool:
         """All run here."""
         return False
@@ -206,7 +212,10 @@ class PlanRunner:
         return self._shells.run(step, gpus, show)
 
     def _run_stage(self, stage: PlannedStage, gpus: Sequence[str], show: Show) -> float:
-        return self._here.submit(Work(stage, gpus=tuple(gpus), timeout=self.timeout), HERE, show).wait()
+        submission = self._here.submit(Work(stage, gpus=tuple(gpus), timeout=self.timeout), HERE, show)
+        seconds = submission.wait()
+        self._held[stage.dvc_name] = submission.held
+        return seconds
 
     def stop(self) -> None:
         """Stop every process of every step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,6 +74,13 @@ class Runner(Protocol):
 
     def records(self, step: Step) -> bool:
         """Whether what the step has just left may be recorded; asked once it has ended well."""
+
+    def held(self, step: Step) -> Mapping[str, int] | None:
+        """Files that the step that has just ended had read whole at once, and that were edited after it had.
+
+        By their whole path, when they were last modified as they were read, in nanoseconds. None if nothing that was
+        edited meanwhile makes its result another's.
+        """
 
     def is_elsewhere(self, step: Step) -> bool:
         """Whether the step runs on a worker, which leaves its result in the remote."""

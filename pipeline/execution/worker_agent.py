@@ -116,6 +116,9 @@ class Agent:
                 raise Interrupted("cancelled")
         seconds = submission.wait()
         with self._books, self._repository.locked():
+            if edited := self._repository.edited(step, submission.held):
+                self._repository.clear(step)
+                return {"unable": f"{', '.join(edited[:3])} was edited there while it ran"}
             self._repository.publish(step)
         return {"seconds": seconds}
 

@@ -67,6 +67,8 @@ class Outcome:
     """that it has set itself and not taken back"""
     seconds: float = 0.0
     """from the start of its process to its end"""
+    held: dict[str, int] = field(default_factory=dict)
+    """code that it had imported before it was edited -> when that was last modified then, in nanoseconds"""
 
     def keep_line(self, line: str) -> None:
         """Remember a line for the end of a failure; of a traceback only its last line, the log has it all."""
@@ -107,8 +109,8 @@ class StageProcess:
     on_note: Callable[[str], None] = lambda text: None
     """told what the stage says that is to be known and stops nothing"""
 
-    def run(self, workers: Source, *, gpus: Sequence[str] = (), isolated: bool = False) -> float:
-        """Run the stage and put its output in `artifacts/`; returns the seconds it took.
+    def run(self, workers: Source, *, gpus: Sequence[str] = (), isolated: bool = False) -> Outcome:
+        """Run the stage and put its output in `artifacts/`; returns what its process said, and how long it took.
 
         Its process comes from `workers`, a cold one with `isolated`. It sees the GPUs named, or all if none is. May be
         called from several threads at once, for different stages.
@@ -146,7 +148,7 @@ class StageProcess:
         finally:
             shutil.rmtree(workplace, ignore_errors=True)
         _keep_timings(root, stage, outcome.seconds, outcome.timings)
-        return outcome.seconds
+        return outcome
 
     def _inputs(self) -> dict[str, Path]:
         directories = {name: self.root / self.plan.stages[id].out for name, id in self.stage.inputs.items()}
@@ -281,6 +283,8 @@ def _take_line(
         outcome.timings[said["timing"]] = said["seconds"]
     elif "measured" in said:
         outcome.timings[said["measured"]] = said["value"]
+    elif "held" in said:
+        outcome.held = said["held"]
     elif "limit" in said:
         seconds = said["limit"]
         ends = None if seconds is None else Limit(time.monotonic() + seconds, said["error"], tuple(said["remedies"]))

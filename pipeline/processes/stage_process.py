@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ MEMORY_REMEDIES = ("lower the stage's batch_size or its number of samples", "clo
 def main() -> int:
     """Run the job; 0 if the stage succeeded, 1 if it failed."""
     job = json.loads(sys.stdin.readline())
+    imported = _watch_imports(job["root"])
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         _write_metrics(Path(job["out"]), _run(job))
+        if held := {path: before for path, before in imported.items() if _modified(path) != before}:
+            emit_event({"held": held})
     except StageError as error:
         emit_event({"error": error.message, "remedies": error.remedies})
         return 1
@@ -40,6 +44,42 @@ def main() -> int:
         emit_event({"error": f"{type(error).__name__}: {error}{where}", "remedies": []})
         return 1
     return 0
+
+
+def _watch_imports(root: str) -> dict[str, int]:
+    """The repository's Python files that are imported from now on -> when they were last modified then.
+
+    Python reads such a file, or what it has compiled of it, once and whole: what is edited later is another's. A file
+    that is read again, and is another by then, is no longer in it.
+    """
+    found: dict[str, int] = {}
+    changed: set[str] = set()
+    real = os.path.realpath(root)
+
+    def note(event: str, given: tuple[object, ...]) -> None:
+        if event != "open" or not isinstance(given[0], str) or not given[0].endswith((".py", ".pyc")):
+            return
+        try:
+            path = os.path.realpath(source_from_cache(given[0]) if given[0].endswith(".pyc") else given[0])
+        except ValueError:  # not where Python puts what it has compiled
+            return
+        path = path.replace(real, root, 1)
+        if not path.startswith(f"{root}{os.sep}") or path in changed:
+            return
+        modified = _modified(path)
+        if found.setdefault(path, modified) != modified:
+            changed.add(path)
+            del found[path]
+
+    sys.addaudithook(note)
+    return found
+
+
+def _modified(path: str) -> int:
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _write_metrics(out: Path, metrics: dict[str, Any]) -> None:

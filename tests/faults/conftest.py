@@ -48,7 +48,7 @@ def times(usually: int) -> int:
     return int(os.environ.get(TIMES, usually))
 
 
-TALLIES = pytest.StashKey[list[Tally]]()
+TALLIES = pytest.StashKey[dict[str, Tally]]()
 
 
 @pytest.fixture
@@ -56,14 +56,13 @@ def tally(request: pytest.FixtureRequest) -> Tally:
     """The row of the fault that the test's marker names."""
     marker = request.node.get_closest_marker("fault")
     assert marker, "a test of this suite says what it plants: @pytest.mark.fault('...')"
-    made = Tally(marker.args[0])
-    request.config.stash.setdefault(TALLIES, []).append(made)
-    return made
+    tallies = request.config.stash.setdefault(TALLIES, {})
+    return tallies.setdefault(marker.args[0], Tally(marker.args[0]))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    rows = [made.row for made in config.stash.get(TALLIES, []) if made.tried]
+    rows = [made.row for made in config.stash.get(TALLIES, {}).values() if made.tried]
     if rows:
         terminalreporter.write_sep("=", "faults")
         terminalreporter.write_line("\n".join(["| fault | tried | survived | lost |", "|---|---|---|---|", *rows]))

@@ -1,7 +1,8 @@
 """The executor on plain DVC repositories: laid for a test, run in its process, or in one that can be killed.
 
 `python -m tests.lib.drive ROOT JOBS [TARGET ...]` runs there and prints each event as a line of JSON; with
-`share=SECONDS` among the targets, it shares its work with others by claims of so many seconds, with `push` it pushes.
+`share=SECONDS` among the targets, it shares its work with others by claims of so many seconds; with `push` it pushes,
+with `pull` it pulls.
 """
 
 from __future__ import annotations
@@ -284,9 +285,9 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) 
 def main() -> int:
     root, jobs, rest = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     shares = [float(word.removeprefix("share=")) for word in rest if word.startswith("share=")]
-    targets = [word for word in rest if not word.startswith("share=") and word != "push"] or ["dvc.yaml"]
+    targets = [word for word in rest if not word.startswith("share=") and word not in ("push", "pull")] or ["dvc.yaml"]
     options: dict[str, Any] = {"pull": True, "push": True, "share": True, "lease": shares[0]} if shares else {}
-    options |= {"push": True} if "push" in rest else {}
+    options |= {word: True for word in ("push", "pull") if word in rest}
 
     def show(event: Event) -> None:
         line: dict[str, Any] = {"event": type(event).__name__}

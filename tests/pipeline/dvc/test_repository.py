@@ -111,6 +111,7 @@ IMPORTED: dict[str, str] = {
 # what it uses of DVC's objects, by the names it gives them -> the parameters, or the type
 USED: dict[str, str] = {
     "bars.logger.setLevel": "(level)",
+    "dep.changed_checksum": "()",
     "dep.def_path": "str",
     "dep.exists": "bool",
     "dep.fs_path": "str",
@@ -569,15 +570,44 @@ def test_a_params_file_is_parsed_once_and_an_edit_is_noticed(tmp_path, monkeypat
 
 
 def test_what_is_edited_while_the_stage_runs_is_not_what_it_read(tmp_path):
+    # what it has read when it is edited nobody knows, so its result is nobody's
     edits = "cat src > one; test -e .dvc/tmp/edited || echo edited > src; touch .dvc/tmp/edited"
     root = lay(tmp_path, {"src": "first\n"}, {"one": stage("one", edits, ["src"], ["one"])})
-    assert run(root).named(State.DONE) == {"one"}
-    assert (root / "one").read_text() == "first\n"
+    ours = run(root)
+    assert ours.named(State.DONE) == {"one"} and drive.started(root)["one"] == 2
+    assert "one is run again: src was edited while it ran" in ours.messages
+    assert (root / "one").read_text() == "edited\n"
     read = drive.locks(root)["dvc.lock"]["stages"]["one"]["deps"][0]["md5"]
-    assert read == hashlib.md5(b"first\n", usedforsecurity=False).hexdigest()
-    assert list(drive.status(root)) == ["one"]
-    assert run(root).named(State.DONE) == {"one"} and (root / "one").read_text() == "edited\n"
+    assert read == hashlib.md5(b"edited\n", usedforsecurity=False).hexdigest()
+    assert len(list((root / ".dvc/cache/runs").glob("??/*/*"))) == 1
     assert drive.status(root) == {}
+
+
+def test_an_edit_that_is_taken_back_while_the_stage_runs_is_seen(tmp_path):
+    there_and_back = "test -e .dvc/tmp/edited || { echo x > src; cat src; echo first > src; }; cat src > one"
+    command = f"{there_and_back}; touch .dvc/tmp/edited"
+    root = lay(tmp_path, {"src": "first\n"}, {"one": stage("one", command, ["src"], ["one"])})
+    run(root)
+    assert drive.started(root)["one"] == 2 and drive.status(root) == {}
+
+
+def test_a_file_in_a_folder_that_is_edited_while_the_stage_runs(tmp_path):
+    command = "cat in/* > one; test -e .dvc/tmp/edited || echo x > in/new; touch .dvc/tmp/edited"
+    root = lay(tmp_path, {"in/src": "first\n"}, {"one": stage("one", command, ["in"], ["one"])})
+    run(root)
+    assert drive.started(root)["one"] == 2 and drive.status(root) == {}
+    assert (root / "one").read_text() == "x\nfirst\n"
+
+
+def test_what_is_edited_each_time_that_the_stage_runs_is_an_error(tmp_path):
+    root = lay(tmp_path, {"src": "x\n"}, {"one": stage("one", "cat src > one; echo x >> src", ["src"], ["one"])})
+    ours = run(root)
+    assert ours.named(State.FAILED) == {"one"} and drive.started(root)["one"] == 3
+    assert str(ours.result.failed["one"]) == (
+        "stage 'one' failed: src was edited while it ran, each of the 3 times that it ran; "
+        "run it again when nothing writes to that"
+    )
+    assert not (root / "one").exists() and not list((root / ".dvc/cache/runs").glob("??/*/*"))
 
 
 def test_what_dvc_refuses_is_said_without_a_traceback(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import errno
 import json
 import os
@@ -70,6 +71,13 @@ def run(params, inputs, out):
         (out / "found.json").write_text(
             json.dumps([project, [pipeline.net.__file__, recast.stages.__file__], child])
         )
+    if params.mode == "edits":
+        code = inputs.project.root / "own"
+        import own.early
+        for name in ("early", "late"):
+            (code / f"{name}.py").write_text("EDITED = True  # and longer\\n")
+        import own.late
+        return {"early": own.early.EDITED, "late": own.late.EDITED}
     if params.mode == "limit":
         from recast.stages.common.untrusted import time_limit
         with time_limit(60, "the first", ""):
@@ -120,7 +128,7 @@ def nothing_is_left(root: Path) -> bool:
 
 def test_a_good_run_moves_its_output_into_place(run, tmp_path):
     live = []
-    assert run("good", lambda *said: live.append(said), cpu=3) > 0
+    assert run("good", lambda *said: live.append(said), cpu=3).seconds > 0
     assert (tmp_path / "artifacts/r/made/result.txt").read_text() == "3 (True, True)"
     assert json.loads((tmp_path / "artifacts/r/made/metrics.json").read_text()) == {"accuracy": 0.5}
     assert live == [("half way", 1, 2)]
@@ -146,6 +154,22 @@ def test_the_projects_packages_come_from_its_import_roots_and_recast_from_nowher
     project, here, child = json.loads((tmp_path / "artifacts/r/made/found.json").read_text())
     assert project == [str(tmp_path), "code", "src", "."] and here == child
     assert here[0] == str(tmp_path / "src/pipeline/net.py") and not here[1].startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_code_that_was_edited_once_it_had_been_imported_is_told_from_what_was_imported_later(
+    run, tmp_path, is_compiled
+):
+    (tmp_path / "own").mkdir()
+    for name in ("__init__", "early", "late"):
+        (tmp_path / f"own/{name}.py").write_text("EDITED = False\n")
+    if is_compiled:
+        compileall.compile_dir(tmp_path / "own", quiet=1)
+    before = (tmp_path / "own/early.py").stat().st_mtime_ns
+    outcome = run("edits")
+    assert json.loads((tmp_path / "artifacts/r/made/metrics.json").read_text()) == {"early": False, "late": True}
+    assert outcome.held == {str(tmp_path / "own/early.py"): before}
+    assert run("good").held == {}
 
 
 def test_times_stay_out_of_the_output(run, tmp_path):
