@@ -30,25 +30,30 @@ class Checker:
     limit: float
     """largest error of a score, relative to the largest score of its output"""
 
-    def error(self, predict: Callable[[Any], Any], file: str, first_layer: Callable[[], str]) -> float:
+    def batch_of(self, sample: int, batch: int) -> Any:
+        """The samples among which compiled code of that batch has the sample."""
+        start = min(sample // batch * batch, max(0, len(self.x) - batch))
+        return self.x[start : start + batch]
+
+    def error(self, predict: Callable[[Any], Any], file: str, first_layer: Callable[[int], str]) -> float:
         """The largest error of `predict`, which is what `file` computes for x, relative to the largest score.
 
         Of several outputs it is the worst one's. Raises StageError above the limit, or if a score is NaN; it says what
-        `first_layer` found.
+        `first_layer` found, which is given the sample with the largest error.
         """
         names = [port.name for port in onnx_files.outputs_of(self.model)]
         actual, expected = samples.named(predict(self.x), names), samples.named(self.expected, names)
         return max(self._error(name, actual[name], expected[name], file, first_layer) for name in names)
 
     def _error(
-        self, made: str, actual: NDArray[Any], expected: NDArray[Any], file: str, first_layer: Callable[[], str]
+        self, made: str, actual: NDArray[Any], expected: NDArray[Any], file: str, first_layer: Callable[[int], str]
     ) -> float:
         import numpy as np
 
         if actual.shape != expected.shape:
             raise StageError(
                 f"{file} is wrong: its output {made} has shape {actual.shape}, and onnxruntime's {expected.shape}"
-                + first_layer(),
+                + first_layer(0),
                 "report it with the model",
             )
         # in float64: small integers would wrap
@@ -59,7 +64,7 @@ class Checker:
             worst = int(np.nan_to_num(off, nan=np.inf).reshape(len(off), -1).max(axis=1).argmax())
             raise StageError(
                 f"{file} is wrong: its output {made} differs from onnxruntime's by {error:.3g} of the largest score, "
-                f"above emit.max_error {self.limit:g} (worst at check sample {worst}){first_layer()}",
+                f"above emit.max_error {self.limit:g} (worst at check sample {worst}){first_layer(worst)}",
                 "report it with the model; raise emit.max_error only for an error of rounding",
             )
         return error

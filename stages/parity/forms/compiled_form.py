@@ -68,7 +68,7 @@ class CompiledForm(OnnxForm):
         """Compile the sources as the target does; `scratch`: an empty folder, which is deleted afterwards."""
 
     def first_wrong_layer(self, x: NDArray[Any], limit: float) -> str:
-        """; and which tensor is the first that is computed otherwise than by onnxruntime, as a phrase.
+        """; and which tensor is the first that is computed otherwise than by onnxruntime for x, as a phrase.
 
         `limit`: of a tensor's largest error, relative to its largest value.
         """
@@ -89,7 +89,7 @@ class CompiledForm(OnnxForm):
             scale = float(np.abs(expected).max()) or 1.0
             if not float(np.abs(value - expected).max()) / scale <= limit:
                 return f"; the first tensor that differs is {name}"
-        return "; compiled to show every tensor, it computes all of them right"
+        return "; compiled to show every tensor, it computes all of them right for that sample"
 
     def _run(
         self, model: onnx_files.Model, feeds: Given, names: Sequence[str], mode: onnx_session.Mode | None = None

@@ -35,9 +35,9 @@ def run(params: emit_inputs.CompileParams, inputs: Inputs, out: Path) -> Metrics
     described = given.described(params.batch)
     (out / "input.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
-    def first_layer() -> str:
+    def first_layer(worst: int) -> str:
         form = NativeForm(given.model, params.resources.cpu, "the C", inputs.scratch)
-        return form.first_wrong_layer(given.checker.x[: params.batch], given.checker.limit)
+        return form.first_wrong_layer(given.checker.batch_of(worst, params.batch), given.checker.limit)
 
     progress("compile and compare with onnxruntime")
     scorer = runtime.scorer(out, inputs.scratch, runtime.OURS)

@@ -44,11 +44,11 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     built = build(given.model, params.engine, params.batch, inputs.scratch)
     native = built.report["engine"] == "native"
 
-    def first_layer() -> str:
+    def first_layer(worst: int) -> str:
         if not native:
             return ""
         form = WasmForm(given.model, params.resources.cpu, "the module", inputs.scratch)
-        return form.first_wrong_layer(given.checker.x[: params.batch], given.checker.limit)
+        return form.first_wrong_layer(given.checker.batch_of(worst, params.batch), given.checker.limit)
 
     progress("compare with onnxruntime")
     errors = {

@@ -43,6 +43,20 @@ def test_whole_numbers_are_compared_without_wrapping() -> None:
         checker.error(lambda given: (checker.expected.astype(np.int64) + 1).astype(np.uint8), "file", str)
 
 
+def test_what_explains_an_error_is_asked_of_the_sample_that_has_it() -> None:
+    x = np.zeros((10, 12), np.int32)
+    checker = equivalence.checker(text_model("int32", "best"), x, 10, 0, 1e-3, 1)
+    made = checker.expected.astype(np.float64)
+    made[7] += 5
+    asked: list[int] = []
+    with pytest.raises(StageError, match="worst at check sample 7"):
+        checker.error(lambda given: made, "file", lambda worst: str(asked.append(worst)))
+    assert asked == [7]
+    checker.x[7] = 3
+    assert len(checker.batch_of(7, 4)) == 4 and (checker.batch_of(7, 4)[3] == 3).all()
+    assert (checker.batch_of(7, 1) == 3).all() and len(checker.batch_of(9, 4)) == 4
+
+
 def log_of_sum() -> Any:
     """x (n, 2) -> the logarithm of the sum of both."""
     import onnx

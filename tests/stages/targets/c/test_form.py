@@ -34,7 +34,9 @@ def test_every_tensor_is_what_onnxruntime_computes(model: Any, tmp_path: Path) -
         np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
     alone = form.alone(X, expected)
     np.testing.assert_allclose(alone["pooled"], expected["pooled"], atol=1e-4)
-    assert form.first_wrong_layer(X[:BATCH], 1e-4) == "; compiled to show every tensor, it computes all of them right"
+    assert form.first_wrong_layer(X[:BATCH], 1e-4) == (
+        "; compiled to show every tensor, it computes all of them right for that sample"
+    )
 
 
 class Wrong(NativeForm):
