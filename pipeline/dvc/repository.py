@@ -318,8 +318,11 @@ class Repository:
                     for out in step.stage.outs:
                         list(self._damage.of(out))
                     self._damage.tell(step.stage, self._checks.take(), "the remote")
+                # where a list of a folder's files is nowhere, DVC takes it for an empty one, and refuses to empty that
+                whole = [step.name for step in wanted if _is_whole(step.stage)]
                 try:
-                    self._repo.checkout(names, allow_missing=True)
+                    if whole:
+                        self._repo.checkout(whole, allow_missing=True)
                 except CheckoutError:
                     pass
                 except KeyboardInterrupt:
@@ -421,6 +424,11 @@ def _after(graph: Any, planned: Sequence[Any]) -> dict[str, set[str]]:
                 first, second = sorted((stage, read), key=position.__getitem__)
                 found[second.addressing].add(first.addressing)
     return found
+
+
+def _is_whole(stage: Any) -> bool:
+    """Whether the cache has all of the stage's result that belongs there."""
+    return not any(out.use_cache and out.changed_cache() for out in stage.outs)
 
 
 def _commands(stage: Any) -> tuple[str, ...]:

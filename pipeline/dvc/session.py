@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
+import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -184,7 +186,14 @@ for scheme in ("s3", "s3a"):
 
 
 class PlainFilesRepo(Repo):  # type: ignore[misc]
-    """DVC's own, for which a recipe that cannot be read stands in nobody's way."""
+    """DVC's own, for which a recipe that cannot be read stands in nobody's way, nor a user without a name."""
+
+    def __init__(self, root: str) -> None:
+        try:
+            getpass.getuser()
+        except (KeyError, OSError):  # as in a container: DVC asks for it
+            os.environ["LOGNAME"] = f"user-{os.getuid()}"
+        super().__init__(root)
 
     @cached_property
     def dvcignore(self) -> DvcIgnoreFilter:

@@ -15,7 +15,7 @@ from tests.lib.damage import damaged
 from tests.lib.remotes import Remote
 
 SEED = 19
-TIMES = times(40)
+TIMES = times(20)
 STAGES = {
     "one": drive.copies("one", ["in.txt"]),
     "folder": drive.stage(

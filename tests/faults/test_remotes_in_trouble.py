@@ -22,7 +22,7 @@ from tests.lib import drive, proxy, remotes
 from tests.lib.remotes import Remote
 
 SEED = 19
-TIMES = times(5)
+TIMES = times(4)
 MOST_BYTES = {"pull": 600_000, "push": 20_000}
 """what the remote answers in all, about"""
 STAGES = {

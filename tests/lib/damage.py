@@ -13,6 +13,8 @@ def damaged(content: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
     for _ in range(count):
         made = bytearray(content)
         for _ in range(random.integers(1, 4)):
+            if not made:
+                break
             at = int(random.integers(0, len(made)))
             how = random.integers(0, 4)
             if how == 0:

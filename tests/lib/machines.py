@@ -6,7 +6,9 @@ Needs root, `ip` (iproute2) and `mount`; skips, or fails in CI, where they are n
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -109,7 +111,11 @@ def _ip(*arguments: str) -> None:
 
 def _require(tool: str) -> None:
     reason = "" if shutil.which(tool) else f"there is no {tool} on this machine"
-    reason = reason or ("" if os.getuid() == 0 else "only root can lay networks and file systems")
+    _need(reason or ("" if os.getuid() == 0 else "only root can lay networks and file systems"))
+
+
+def _need(reason: str) -> None:
+    """Skip the test, or fail it in CI, if there is a reason."""
     if reason:
         if os.environ.get("CI", "").lower() in ("true", "1"):
             pytest.fail(reason)
@@ -126,3 +132,33 @@ def read_only(place: Path) -> Iterator[None]:
         yield
     finally:
         _unmount(place)
+
+
+def as_user(user: int, group: int, mask: int, python: Path) -> list[str]:
+    """What comes before a command that another user is to run, one of no name, in a group, with a umask.
+
+    Where this Python lies below a folder that only its owner may enter, as root's home, that is laid over so that
+    others may, for this command alone.
+    """
+    for tool in ("unshare", "setpriv", "mount"):
+        _require(tool)
+    above = [folder for folder in reversed(python.resolve().parents) if not folder.stat().st_mode & stat.S_IXOTH]
+    script = "set -e; mount -t tmpfs tmpfs /mnt; "
+    for number, folder in enumerate(above):
+        script += f"mkdir /mnt/u{number} /mnt/w{number}; "
+        options = f"lowerdir={folder},upperdir=/mnt/u{number},workdir=/mnt/w{number}"
+        script += f"mount -t overlay overlay -o {shlex.quote(options)} {shlex.quote(str(folder))}; "
+        script += f"chmod o+x {shlex.quote(str(folder))}; "
+    script += f"umask {mask:04o}; "
+    script += f'exec setpriv --reuid {user} --regid {group} --clear-groups "$@"'
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+
+
+def another_clock() -> dict[str, str]:
+    """Variables with which a program has the time of day that FAKETIME says (Debian's libfaketime).
+
+    Times of files, and how long something takes, stay as they are.
+    """
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    _need("" if found else "there is no libfaketime on this machine")
+    return {"LD_PRELOAD": str(found[-1]), "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}

@@ -238,6 +238,16 @@ def test_what_is_damaged_in_the_remote_is_not_pulled_silently(pushed, tmp_path, 
     assert_whole(pushed)
 
 
+def test_a_list_of_files_that_is_damaged_everywhere_does_not_stop_a_pull(pushed, tmp_path):
+    for object in objects_of(pushed, "folder"):
+        damage(tmp_path / "remote" / object.relative_to(pushed / ".dvc/cache"), "truncated")
+        damage(object, "truncated")
+    (pushed / "folder/in/y").write_text("edited by hand\n")
+    ours = run(pushed, pull=True)
+    assert not ours.result.failed and ours.named(State.DONE) == {"folder"}
+    assert_whole(pushed)
+
+
 @pytest.mark.slow
 def test_a_remote_that_does_not_answer_is_said_and_the_stage_runs(root, tmp_path):
     (tmp_path / "file").touch()
