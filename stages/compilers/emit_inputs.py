@@ -123,7 +123,13 @@ def read(params: CompileParams, inputs: Inputs) -> EmitInputs:
     samples = dataset.taken(contract, stored, "calibration")
     limit = MAX_ERROR[scheme] if params.max_error is None else params.max_error
     checker = equivalence.checker(
-        model, samples, params.check_samples, params.check_random, limit, params.resources.cpu
+        model,
+        samples,
+        params.check_samples,
+        params.check_random,
+        limit,
+        params.resources.cpu,
+        is_float=scheme == "float32",
     )
     return EmitInputs(contract, scheme, model, checker)
 

@@ -57,6 +57,31 @@ def test_what_explains_an_error_is_asked_of_the_sample_that_has_it() -> None:
     assert (checker.batch_of(7, 1) == 3).all() and len(checker.batch_of(9, 4)) == 4
 
 
+def test_random_inputs_at_which_rounding_alone_may_be_too_much_are_left_out_and_said(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    # of numbers near 1 what is left beside 1, as a deep model may do unseen
+    x = np.random.default_rng(0).uniform(1, 1 + 1e-4, (64, 20)).astype(np.float32)
+    model = less_one()
+    checker = equivalence.checker(model, x, 8, 100, 1e-3, 1)
+    assert len(checker.x) == len(checker.expected) == 8
+    said = capfd.readouterr().out
+    assert "100 of 100 random inputs are not compared" in said and "emit.max_error 0.001" in said
+    assert len(equivalence.checker(model, x, 8, 100, 1e-3, 1, is_float=False).x) == 108
+    assert len(equivalence.checker(model, x + 1, 8, 100, 1e-3, 1).x) == 108
+    assert "not compared" not in capfd.readouterr().out
+
+
+def less_one() -> Any:
+    """x (n, 20) -> x - 1."""
+    import onnx
+
+    one = onnx.numpy_helper.from_array(np.float32(1), "one")
+    given, made = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 20]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Sub", ["x", "one"], ["y"])], "less", [given], [made], [one])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+
+
 def log_of_sum() -> Any:
     """x (n, 2) -> the logarithm of the sum of both."""
     import onnx
