@@ -43,16 +43,20 @@ class NotedReads:
         `held`: files that its process has read whole at once, and when they were last modified then, in nanoseconds.
         """
         looks = self._looks.get(stage.addressing, {})
-        made = {out.fs_path for other in self._repo.index.stages for out in other.outs}
         found = []
         for dep in _files(stage):
             path, before = dep.fs_path, looks.get(dep.fs_path)
             if before is None or before.stamp == stamp(Path(path)) or held.get(path) == before.newest:
                 continue
-            is_made = not made.isdisjoint((path, *(str(folder) for folder in Path(path).parents)))
-            if (not is_made and _newest(path) != before.newest) or dep.changed_checksum():
+            is_touched = _newest(path) != before.newest and not self._is_made(Path(path))
+            if is_touched or dep.changed_checksum():
                 found.append(path)
         return found
+
+    def _is_made(self, path: Path) -> bool:
+        """Whether some stage makes it, or the folder that it is in."""
+        made = {out.fs_path for stage in self._repo.index.stages for out in stage.outs}
+        return not made.isdisjoint(map(str, (path, *path.parents)))
 
 
 def _files(stage: Any) -> list[Any]:

@@ -53,6 +53,8 @@ class Repository:
         self._pending: dict[str, Any] = {}
         self._noted: set[str] = set()
         """steps that were noted to read something else, perhaps, than dvc.lock says"""
+        self.remote_has_answered = False
+        """whether the remote could be asked for results since this was made"""
         self.keeps_lock = False
         """whether dvc.lock is left to somebody else"""
         self._last_written = time.monotonic()
@@ -287,16 +289,14 @@ class Repository:
 
     # -- the remote
 
-    def pull(self, steps: Sequence[Step]) -> bool:
+    def pull(self, steps: Sequence[Step]) -> None:
         """Fetch and check out the results that dvc.lock records and this machine lacks, as far as the remote has them.
 
-        Whether the remote has answered: it is not asked if nothing is lacking, and may fail for some files alone.
         Raises RecastError if there is no remote, and RemoteFailed if it cannot be asked.
         """
         by_name = {step.name: step for step in steps}
         holds: dict[str, bool] = {}
         wanted = []
-        has_answered = False
         with readable_errors(), parsed_once():
             for step in steps:
                 upstream = [by_name[name].stage for name in step.reads]
@@ -313,7 +313,7 @@ class Repository:
                 # what the remote lacks is looked for in its run-cache, and run if it is not there either
                 with remote_errors(self.root), contextlib.suppress(DownloadError):
                     self._fetch(names)
-                    has_answered = True
+                    self.remote_has_answered = True  # what DVC cannot fetch it may have been refused
                 for step in wanted:
                     for out in step.stage.outs:
                         list(self._damage.of(out))
@@ -329,7 +329,6 @@ class Repository:
                     for step in wanted:
                         self.clear(step)  # what is half-written
                     raise
-        return has_answered
 
     def _fetch(self, names: Sequence[str]) -> None:
         try:
@@ -359,7 +358,11 @@ class Repository:
         local = self._run_cache_folder(key)
         fresh = local.with_name(f"{key}.new")
         there = remote.fs.join(remote.path, "runs", key[:2], key)
-        if local.is_dir() or not remote.fs.exists(there):
+        if local.is_dir():
+            return
+        is_there = remote.fs.exists(there)
+        self.remote_has_answered = True
+        if not is_there:
             return
         # another may be just sending one: its folder is there then, and a file of another name
         entries = [entry for entry in remote.fs.find(there) if _IS_HASH.fullmatch(remote.fs.name(entry))]

@@ -112,8 +112,9 @@ class Executor:
             titles = tuple(self.progress.title(step.name) for step in steps)
             if not (self._head_start and self._head_start.shown == titles):
                 self.show(Planned(titles))
-            with self.repository.locked(), self.interrupts.at_once():
-                self._pulls.fetch(steps)
+            if self.options.pull:
+                with self.repository.locked(), self.interrupts.at_once():
+                    self._pulls.fetch(steps)
             if self.options.share:
                 self._shared = SharedWork(
                     self.repository, self.interrupts, self._threads.tell, self._threads.wake, self.options.lease
@@ -399,6 +400,8 @@ class Executor:
         if error is not None and not isinstance(error, RecastError):
             raise error  # a bug, or the machine's: no stage's failure
         if why := self._void.pop(name, ""):
+            if self._shared:
+                self._shared.give_back(name)  # what was claimed is the work on what there was before
             if self._edits.get(name, 0) < ATTEMPTS:
                 self.show(Message(f"{self.progress.title(name)} is run again: {why}"))
                 self.progress.ready.insert(0, name)

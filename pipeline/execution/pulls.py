@@ -22,13 +22,11 @@ class Pulls:
         self._repository = repository
         self._is_wanted = is_wanted
         self._show = show
-        self._has_answered = False
         self._refusal: RemoteFailed | None = None
 
     def fetch(self, steps: Sequence[Step]) -> None:
         """Have what dvc.lock records of these. Raises RemoteFailed if the remote cannot be asked."""
-        if self._is_wanted and self._repository.pull(steps):
-            self._has_answered = True
+        self._repository.pull(steps)
 
     def restore(self, step: Step) -> bool:
         """Check the result out if the cache has it, or the remote. Raises RemoteFailed if that has never answered."""
@@ -37,13 +35,11 @@ class Pulls:
         if self._refusal:
             raise self._refusal
         try:
-            found = self._repository.restore(step, pull=True)
+            return self._repository.restore(step, pull=True)
         except RemoteFailed as error:
-            if not self._has_answered:
+            if not self._repository.remote_has_answered:
                 self._refusal = error
                 raise
             self._is_wanted = False
             self._show(Message(f"{error.message}; the run goes on without it"))
             return self._repository.restore(step)
-        self._has_answered = True
-        return found

@@ -58,6 +58,16 @@ def test_a_remote_that_cannot_be_asked_at_first_stops_what_wanted_it(pushed, has
     assert drive.status(place) == {}
 
 
+def test_what_this_machine_has_is_no_answer_of_the_remote(pushed):
+    place, between = pushed
+    assert drive.run(place, ["one"]).named(State.DONE) == {"one"}
+    (place / "one").unlink()
+    (place / "dvc.lock").unlink()
+    between.be("refuses")
+    run = drive.run(place, pull=True)
+    assert run.named(State.CACHED) == {"one"} and set(run.result.failed) == {"two"}
+
+
 def test_a_remote_that_is_lost_later_is_said_once_and_the_run_goes_on(pushed):
     place, between = pushed
 
