@@ -12,7 +12,7 @@ import time
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from recast.pipeline.core.errors import Logged, RecastError, StageFailed
+from recast.pipeline.core.errors import Logged, RecastError, RemoteFailed, StageFailed
 from recast.pipeline.dvc.remembered import Evidence
 from recast.pipeline.dvc.repository import Repository
 from recast.pipeline.dvc.step import Step
@@ -273,6 +273,8 @@ class Executor:
             if self._restore(step):
                 self.repository.finish(step)
                 return State.CACHED
+        except RemoteFailed:
+            raise  # no step's fault, and every other would meet it as well
         except RecastError as error:
             self._fail(step.name, error, 0.0)
             return State.FAILED

@@ -22,7 +22,6 @@ class Pulls:
         self._repository = repository
         self._is_wanted = is_wanted
         self._show = show
-        self._refusal: RemoteFailed | None = None
 
     def fetch(self, steps: Sequence[Step]) -> None:
         """Have what dvc.lock records of these. Raises RemoteFailed if the remote cannot be asked."""
@@ -32,13 +31,10 @@ class Pulls:
         """Check the result out if the cache has it, or the remote. Raises RemoteFailed if that has never answered."""
         if not self._is_wanted:
             return self._repository.restore(step)
-        if self._refusal:
-            raise self._refusal
         try:
             return self._repository.restore(step, pull=True)
         except RemoteFailed as error:
             if not self._repository.remote_has_answered:
-                self._refusal = error
                 raise
             self._is_wanted = False
             self._show(Message(f"{error.message}; the run goes on without it"))

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from recast.pipeline.execution.events import Changed, Event, State
+from recast.pipeline.core.errors import Exit, RemoteFailed
+from recast.pipeline.execution.events import Changed, Event, Message, State
 from tests.lib import drive, proxy, remotes
 
 STAGES = {
@@ -47,11 +48,10 @@ def test_a_remote_that_cannot_be_asked_at_first_stops_what_wanted_it(pushed, has
         drive.run(place, pull=True)
         forget(place, with_lock=False)
     between.be("refuses")
-    run = drive.run(place, pull=True)
-    assert set(run.result.failed) == {"one"} and run.named(State.SKIPPED) == {"two", "three"}
-    error = run.result.failed["one"]
-    assert error.message.startswith("the remote cannot be asked: ")
-    assert error.remedy == "see that it can be reached ('recast share' looks), or run without it"
+    with pytest.raises(RemoteFailed, match=r"^the remote cannot be asked: ") as caught:
+        drive.run(place, pull=True)
+    assert caught.value.remedy == "see that it can be reached ('recast share' looks), or run without it"
+    assert caught.value.exit_code == Exit.BAD_INPUT and not drive.started(place)["one"] > 1
     between.be("none")
     again = drive.run(place, pull=True)
     assert again.named(State.UP_TO_DATE if has_lock else State.CACHED) == set(STAGES)
@@ -64,8 +64,12 @@ def test_what_this_machine_has_is_no_answer_of_the_remote(pushed):
     (place / "one").unlink()
     (place / "dvc.lock").unlink()
     between.be("refuses")
-    run = drive.run(place, pull=True)
-    assert run.named(State.CACHED) == {"one"} and set(run.result.failed) == {"two"}
+    ended: list[str] = []
+    with pytest.raises(RemoteFailed):
+        drive.run(
+            place, pull=True, seen=lambda event: ended.append(event.state) if isinstance(event, Changed) else None
+        )
+    assert ended == [State.CACHED]
 
 
 def test_a_remote_that_is_lost_later_is_said_once_and_the_run_goes_on(pushed):
@@ -89,7 +93,8 @@ def test_what_could_not_be_fetched_is_said_once_and_not_on_the_terminal(pushed, 
     forget(place, with_lock=False)
     capfd.readouterr()
     between.be("breaks off")
-    run = drive.run(place, pull=True)
-    assert run.result.failed
-    assert sum(text.startswith("dvc: failed to ") for text in run.messages) <= 1
+    said: list[str] = []
+    with pytest.raises(RemoteFailed):
+        drive.run(place, pull=True, seen=lambda event: said.append(event.text) if isinstance(event, Message) else None)
+    assert sum(text.startswith("dvc: failed to ") for text in said) <= 1
     assert "ERROR" not in "".join(capfd.readouterr())
