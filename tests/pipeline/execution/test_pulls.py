@@ -41,7 +41,7 @@ def forget(place: Path, with_lock: bool) -> None:
         (place / name).unlink()
 
 
-@pytest.mark.parametrize("has_lock", [False, True])
+@pytest.mark.parametrize("has_lock", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_remote_that_cannot_be_asked_at_first_stops_what_wanted_it(pushed, has_lock):
     place, between = pushed
     if has_lock:
@@ -58,6 +58,7 @@ def test_a_remote_that_cannot_be_asked_at_first_stops_what_wanted_it(pushed, has
     assert drive.status(place) == {}
 
 
+@pytest.mark.slow
 def test_what_this_machine_has_is_no_answer_of_the_remote(pushed):
     place, between = pushed
     assert drive.run(place, ["one"]).named(State.DONE) == {"one"}
@@ -87,6 +88,7 @@ def test_a_remote_that_is_lost_later_is_said_once_and_the_run_goes_on(pushed):
     assert drive.status(place) == {}
 
 
+@pytest.mark.slow
 def test_what_could_not_be_fetched_is_said_once_and_not_on_the_terminal(pushed, capfd):
     place, between = pushed
     drive.run(place, pull=True)
