@@ -36,6 +36,10 @@ def readable_errors() -> Iterator[None]:
         said = f"dvc: {told(error)}"
         if isinstance(error, OSError) and error.errno in no_room.FULL:
             raise RecastError(said, no_room.remedy(error.errno)) from error
+        if isinstance(error, ConnectionError | TimeoutError):
+            raise RecastError(
+                said, "see that the remote can be reached ('recast share' looks), and run it again"
+            ) from error
         if hindrance := no_room.hindrance(_to_be_made(error)):
             raise RecastError(*hindrance) from error
         raise RecastError(said, "'dvc status' may say more") from error
