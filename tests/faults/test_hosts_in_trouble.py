@@ -44,7 +44,7 @@ def test_what_a_host_in_trouble_was_given_is_done_by_another(tmp_path: Path, tal
             "w0": "it died, hangs, or cannot be reached",
             "w1": "it died, hangs, or cannot be reached",
             "w2": "its disk is full",
-            "w3": "(could not be sent to the remote|the remote can be reached)",
+            "w3": "(could not be sent to the remote|the remote cannot be asked)",
         }
         run = subprocess.Popen(
             [str(driver / "recast"), "run", "--on", at, "--json"],
