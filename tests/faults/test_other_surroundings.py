@@ -15,7 +15,7 @@ TIMES = times(2)
 CNN = """\
 model: models.digits_cnn:DigitsCnn
 stages:
-  data: {dataset: digits, resize: 28, train_samples: 300, test_samples: 100}
+  data: {dataset: digits, resize: 28, train_samples: 300, test_samples: 30}
   train: {epochs: 1, batch_size: 64, optimizer: adam, lr: 2.0e-3}
   export: {opset: 18, dynamic_batch: true}
   simplify: {}
@@ -29,7 +29,7 @@ targets:
 MLP = """\
 model: models.tiny_mlp:TinyMlp
 stages:
-  data: {dataset: digits, resize: 14, train_samples: 300, test_samples: 100}
+  data: {dataset: digits, resize: 14, train_samples: 300, test_samples: 30}
   train: {epochs: 1, batch_size: 64, optimizer: adam, lr: 5.0e-3}
   export: {opset: 12, dynamic_batch: true}
   simplify: {}
