@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from recast.pipeline.core.listed import listed
 from recast.pipeline.execution.events import Changed, Ended, Event, Planned, Progress, State
 
 FINAL = (State.DONE, State.CACHED, State.UP_TO_DATE, State.FAILED, State.SKIPPED)
@@ -128,9 +129,7 @@ def closing(tally: Tally, seconds: float, how: str) -> list[Line]:
     for event in tally.failed:
         said += _failure(event, event.stage, indent=2)
         if held := tally.skipped.get(event.stage):
-            names = ", ".join(held[:_NAMES_SHOWN])
-            more = f" and {len(held) - _NAMES_SHOWN} more" if len(held) > _NAMES_SHOWN else ""
-            said.append(Line(f"{stage_count(len(held))} skipped because of it: {names}{more}", 6))
+            said.append(Line(f"{stage_count(len(held))} skipped because of it: {listed(held, _NAMES_SHOWN)}", 6))
     if said:
         said.insert(0, Line(f"{stage_count(len(tally.failed))} failed:", mark=_MARKS[State.FAILED]))
     parts = ", ".join(tally.parts(FINAL))

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import get_args
 
 from recast.pipeline.core.layout import DEVICE, DEVICE_STAGE, DEVICES, GUARD, METRICS, PINS, RECORD
+from recast.pipeline.core.listed import listed
 from recast.pipeline.core.pins import LOCKS
 from recast.pipeline.dvc import cpu_kind
 from recast.pipeline.dvc.differences import ABSENT, differences, leaves
 from recast.pipeline.dvc.dvcfile import GUARD_TEXT
-from recast.pipeline.dvc.explain_report import Explanation, Kind, Reason, Verdict, as_json, as_text, counted, listed
+from recast.pipeline.dvc.explain_report import Explanation, Kind, Reason, Verdict, as_json, as_text, counted
 from recast.pipeline.dvc.inspection import Compared, Content, Sight
 from recast.pipeline.dvc.repository import Repository
 from recast.pipeline.dvc.step import Step

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from recast.pipeline.core.listed import listed
 from recast.pipeline.dvc.cpu_kind import beside
 from recast.pipeline.dvc.differences import ABSENT
 
@@ -28,8 +29,6 @@ Kind = Literal[
     "damaged",  # files of the cache that are not what their names say
     "upstream",  # a stage that runs first
 ]
-# how many names a list shows
-_NAMED = 5
 
 
 class Verdict(StrEnum):
@@ -69,12 +68,6 @@ class Explanation:
     """what was compared, in words"""
     cpu: str = ""
     """the kind of CPU that its last result, or the one that would be restored, was measured on, where it records one"""
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names in words, and how many more there are."""
-    shown = ", ".join(names[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown
 
 
 def counted(number: int, what: str) -> str:

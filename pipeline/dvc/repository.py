@@ -26,6 +26,7 @@ from dvc_objects.errors import ObjectFormatError
 
 from recast.pipeline.core.errors import RecastError, RemoteFailed
 from recast.pipeline.core.layout import GUARD
+from recast.pipeline.core.listed import listed
 from recast.pipeline.dvc.checked_cache import Checks
 from recast.pipeline.dvc.damage import Damage, has_remote
 from recast.pipeline.dvc.giving import entry_of, give, key_of, reads_of, receive
@@ -219,13 +220,14 @@ class Repository:
             self._reads.note(step.stage)
             step.stage.save_deps()
 
-    def edited(self, step: Step, held: Mapping[str, int]) -> list[str]:
-        """What the step reads and was edited since that was noted, as users write it: its result is that of no key.
+    def edited(self, step: Step, held: Mapping[str, int]) -> str:
+        """What the step reads and was edited since that was noted, for people: its result is that of no key. Or empty.
 
         `held`: files that its process has read whole at once, and when they were last modified then, in nanoseconds.
         """
         with readable_errors():
-            return [self._shown(path) for path in self._reads.edited(step.stage, held)]
+            paths = [self._shown(path) for path in self._reads.edited(step.stage, held)]
+        return listed(paths, 3)
 
     def finish(self, step: Step) -> None:
         """Hash the outputs, put them into the cache and the run-cache; dvc.lock follows with `write_locks`.

@@ -184,9 +184,7 @@ def refuse_endless(path: Path, root: Path) -> None:
 
 # by name, as DVC adds to this table itself: nobody waits for asyncssh or botocore who has no remote of that kind
 dvc.fs.known_implementations["ssh"]["class"] = "recast.pipeline.dvc.kept_alive.SSHFileSystem"
-for scheme in ("s3", "s3a"):
-    if scheme in dvc.fs.known_implementations:
-        dvc.fs.known_implementations[scheme]["class"] = "recast.pipeline.dvc.s3_remote.S3FileSystem"
+dvc.fs.known_implementations["s3"]["class"] = "recast.pipeline.dvc.s3_remote.S3FileSystem"
 
 
 class PlainFilesRepo(Repo):  # type: ignore[misc]

@@ -9,6 +9,7 @@ from typing import Any
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.core.git import git
+from recast.pipeline.core.listed import listed
 from recast.pipeline.core.pins import pin_files
 from recast.pipeline.core.version import described
 from recast.pipeline.processes.environments import device
@@ -41,7 +42,7 @@ def differs(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     """In what the other checkout is another; empty if it may run our stages."""
     found = []
     if theirs.get("dirty"):
-        found.append(f"it has edits that are not committed: {_listed(theirs['dirty'])}")
+        found.append(f"it has edits that are not committed: {listed(theirs['dirty'])}")
     if theirs.get("commit") != ours["commit"]:
         found.append(f"it is at commit {str(theirs.get('commit'))[:10]}, this one at {ours['commit'][:10]}")
     for what, shown in (
@@ -60,10 +61,6 @@ def refuse_dirty(described: Mapping[str, Any]) -> None:
     """RecastError if no other checkout can be the same."""
     if described["dirty"]:
         raise RecastError(
-            f"workers run what is committed, and there are edits that are not: {_listed(described['dirty'])}",
+            f"workers run what is committed, and there are edits that are not: {listed(described['dirty'])}",
             "commit them (and push, and pull where the workers are), or run here, without --on",
         )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

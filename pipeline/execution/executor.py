@@ -444,8 +444,7 @@ class Executor:
         held = None if self.runner.is_elsewhere(step) else self.runner.held(step)
         if held is not None and (edited := self.repository.edited(step, held)):
             self._edits[step.name] = self._edits.get(step.name, 0) + 1
-            shown = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
-            self._void[step.name] = f"{shown} was edited while it ran"
+            self._void[step.name] = f"{edited} was edited while it ran"
 
     # -- ends
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recast.pipeline.core.errors import RecastError
+from recast.pipeline.core.listed import listed
 from recast.pipeline.dvc.repository import Repository
 from recast.pipeline.dvc.step import Step
 from recast.pipeline.execution.events import Message, Show
@@ -66,7 +67,6 @@ class Pushes:
             self.send()
         titles = tuple(self._title(name) for name in self._waiting)
         if titles:
-            shown = ", ".join(titles[:5]) + (f" and {len(titles) - 5} more" if len(titles) > 5 else "")
             reason = self._error.message if self._error else ""
-            self._show(Message(f"the remote may not have the results of {shown}, which are here: {reason}"))
+            self._show(Message(f"the remote may not have the results of {listed(titles)}, which are here: {reason}"))
         return titles

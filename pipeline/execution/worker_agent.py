@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recast.pipeline.core.errors import EnvironmentNotBuilt, Interrupted, Logged, told
+from recast.pipeline.core.listed import listed
 from recast.pipeline.dvc import dvcfile
 from recast.pipeline.dvc.repository import Repository
 from recast.pipeline.dvc.step import Step
@@ -118,7 +119,7 @@ class Agent:
         with self._books, self._repository.locked():
             if edited := self._repository.edited(step, submission.held):
                 self._repository.clear(step)
-                return {"unable": f"{', '.join(edited[:3])} was edited there while it ran"}
+                return {"unable": f"{edited} was edited there while it ran"}
             self._repository.publish(step)
         return {"seconds": seconds}
 
@@ -162,4 +163,4 @@ class _Teller:
 
 def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
     found = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-    return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "") if found else "its outputs"
+    return listed(found) or "its outputs"

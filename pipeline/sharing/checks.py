@@ -17,6 +17,7 @@ from typing import Any
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.core.git import git, git_or_none
 from recast.pipeline.core.layout import import_folder, launcher
+from recast.pipeline.core.listed import listed
 from recast.pipeline.sharing import remote
 from recast.pipeline.sharing.remote import Settings
 
@@ -209,10 +210,10 @@ def remote_checks(settings: Settings, facts: Mapping[str, Any], ended: bool) -> 
 def _damage(facts: Mapping[str, Any]) -> Iterator[Check]:
     name = "damage"
     if here := facts.get("damaged_here"):
-        found = f"damaged in this machine's cache: the outputs of {_listed(here)}"
+        found = f"damaged in this machine's cache: the outputs of {listed(here)}"
         yield Check(name, State.PROBLEM, found, "run 'recast run', which puts that right, before anything is pushed")
     if there := facts.get("damaged_there"):
-        found = f"damaged in the remote: {_listed(there)}"
+        found = f"damaged in the remote: {listed(there)}"
         yield Check(name, State.PROBLEM, found, "delete these files there, and where the results were made, push again")
     if here or there:
         return
@@ -267,18 +268,13 @@ def _held(name: str, what: str, lacking: list[str], nowhere: set[str]) -> Check:
     if not lacking:
         return Check(name, State.OK, f"the {what} of everything in dvc.lock are in the remote")
     lost = [stage for stage in lacking if stage in nowhere]
-    found = f"not in the remote: the {what} of {_listed(lacking)}"
+    found = f"not in the remote: the {what} of {listed(lacking)}"
     if len(lost) == len(lacking):
         return Check(
             name, State.WARNING, f"{found}; nor are they here", f"where they were made, {PUSH}, or make them anew"
         )
-    rest = f"; {_listed(lost)} not here either" if lost else ""
+    rest = f"; {listed(lost)} not here either" if lost else ""
     return Check(name, State.WARNING, found + rest, PUSH)
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
 # -- the cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from tests.faults.conftest import Tally, times
 from tests.lib import drive
-from tests.lib.damage import damaged
+from tests.lib.damage import damaged, overwrite
 from tests.lib.remotes import Remote
 
 SEED = 19
@@ -64,12 +63,9 @@ def test_damaged_files(tmp_path: Path, tally: Tally, store: str) -> None:
 
 def strike(path: Path, chance: random.Random) -> None:
     """Damage a file so that DVC would not look at it again."""
-    before, content = path.stat(), path.read_bytes()
-    path.chmod(0o644)
+    content = path.read_bytes()
     is_emptied = chance.random() < 0.2 or not content
-    path.write_bytes(b"" if is_emptied else next(damaged(content, 1, chance.randrange(2**32))))
-    path.chmod(before.st_mode & 0o777)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    overwrite(path, b"" if is_emptied else next(damaged(content, 1, chance.randrange(2**32))))
 
 
 def forget(place: Path, names: list[str]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from recast.pipeline.execution.events import State
 from tests.faults.conftest import Tally, times
 from tests.lib import drive, machines
+from tests.lib.damage import overwrite
 
 SEED = 19
 TIMES = times(4)
@@ -56,11 +57,7 @@ def test_one_cache_of_two_users(public: Path, tally: Tally) -> None:
             loss = f"the first: {first}; the second: {second}"
         if chance.random() < 0.5:
             for path in (path for path in sorted((cache / "files").rglob("*")) if path.is_file()):
-                before = path.stat()
-                path.chmod(0o644)
-                path.write_bytes(path.read_bytes()[:-1] + b"?")
-                path.chmod(before.st_mode & 0o777)
-                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+                overwrite(path, path.read_bytes()[:-1] + b"?")
             for name in ("one", "end", "folder"):
                 path = places[order[1]] / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -17,6 +17,7 @@ from recast.pipeline.dvc.explain import Explanation, as_text, explain_steps
 from recast.pipeline.dvc.repository import Repository
 from recast.pipeline.execution.events import State
 from tests.lib import drive
+from tests.lib.damage import overwrite
 from tests.lib.drive import copies, lay, run, stage, started
 
 # a file, a folder of files, and what reads them
@@ -46,12 +47,8 @@ HOW = pytest.mark.parametrize(
 
 
 def damage(path: Path, how: str) -> None:
-    """Write over a file with its mode and modification time kept, as DVC would never look at it again."""
-    before = path.stat()
-    path.chmod(0o644)
-    path.write_bytes(DAMAGES[how](path.read_bytes()))
-    path.chmod(before.st_mode & 0o777)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    """Damage a file so that DVC would not look at it again."""
+    overwrite(path, DAMAGES[how](path.read_bytes()))
 
 
 def forget(root: Path) -> None:
