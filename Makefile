@@ -47,6 +47,8 @@ clean:
 .venv/bin/uv: envs/recast.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
 	    { echo "Recast needs Python 3.11, and '$(PYTHON)' is not it; name one with: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@[ ! -L .venv ] || { echo "Recast sets up no .venv that is a link: it would replace what $$(readlink .venv) holds" >&2; \
+	    echo "remove the link (rm .venv) and run make again" >&2; exit 2; }
 	@echo "setting up .venv (once)"
 	"$(PYTHON)" -m venv --clear .venv
 	$(VENV) -m pip install --quiet --disable-pip-version-check --no-deps $$(grep -E '^(uv|filelock)==' envs/recast.txt)

@@ -81,3 +81,13 @@ def test_another_clone_of_the_same_pins_does_if_it_is_still_there(tmp_path, home
     noted(first, home)
     shutil.rmtree(gone)
     takes(second, "first", home)
+
+
+def test_a_venv_that_is_a_link_is_not_set_up_anew(tmp_path):
+    """`python -m venv --clear` would empty the folder that it leads to, which is another clone's."""
+    other, place = clone(tmp_path / "other"), clone(tmp_path / "a clone", venv=False)
+    shutil.copy(ROOT / "Makefile", place / "Makefile")
+    (place / ".venv").symlink_to(other / ".venv")
+    done = subprocess.run(["make", "setup"], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 2 and f"would replace what {other}/.venv holds" in done.stderr
+    assert (other / ".venv/bin/python").is_file()
