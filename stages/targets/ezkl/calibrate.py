@@ -99,7 +99,7 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     networks = _networks(params, arguments, reference, inputs.scratch, x[:1])
     ezkl = Ezkl(inputs.scratch, params.resources.cpu)
     network, chosen = Search(params, arguments, networks, x[: params.samples], ezkl).choose()
-    predicted = cost.require_memory(chosen, cost.machine_memory())
+    predicted = cost.require_memory(chosen)
     progress(f"predicted: {predicted}")
     shutil.copyfile(networks[network], out / settings.NETWORK)
     chosen.write(out / settings.FILE)

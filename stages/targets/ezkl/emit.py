@@ -86,7 +86,7 @@ def run(params: EmitParams, inputs: Inputs, out: Path) -> Metrics:
     for name in (settings.NETWORK, settings.FILE):
         shutil.copyfile(inputs["calibrate"] / name, out / name)
     circuit = settings.read(out / settings.FILE)
-    cost.require_memory(circuit, cost.machine_memory())
+    cost.require_memory(circuit)
     record = _srs(params, inputs, store, circuit.logrows, ezkl)
     record.write(out)
     made_keys = _make_keys(params, out, store, record, ezkl)

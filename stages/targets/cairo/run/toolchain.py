@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import resource
+import signal
 import subprocess
 import sys
 import tomllib
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recast.stages.base import StageError
+from recast.stages.common.machine_memory import GIB, SHARE_OF_MEMORY, machine_memory
 from recast.stages.common.vendor_errors import refuse_if_killed
 from recast.stages.targets.cairo.run import harness
 from recast.stages.targets.cairo.syntax.casm import Casm, call_sites
@@ -69,13 +72,25 @@ def programs() -> Path:
 
 
 def _run(command: Sequence[str | Path], workspace: Path) -> None:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace", check=False)
-    sys.stderr.write(done.stdout + done.stderr)
-    refuse_if_killed(f"Cairo's {Path(command[0]).name}", done.returncode, "use a smaller model")
-    if done.returncode:
+    name = f"Cairo's {Path(command[0]).name}"
+    # with all of the machine's memory gone, the system would end whatever it chooses
+    limit = int(SHARE_OF_MEMORY * machine_memory())
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        if sys.platform == "linux":
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+        said, _ = process.communicate()
+    sys.stderr.write(said)
+    if process.returncode == -signal.SIGABRT and "memory allocation of" in said:
         raise StageError(
-            f"the emitted workspace does not compile with Cairo {CAIRO_VERSION}: "
-            f"{first_error(done.stdout + done.stderr, workspace)}",
+            f"{name} needs more than the {limit / GIB:.1f} GiB of memory that it may have",
+            "use a smaller model, or a machine with more memory",
+        )
+    refuse_if_killed(name, process.returncode, "use a smaller model")
+    if process.returncode:
+        raise StageError(
+            f"the emitted workspace does not compile with Cairo {CAIRO_VERSION}: {first_error(said, workspace)}",
             "see the log; if the sources were not edited, this is a fault of the cairo target",
         )
 

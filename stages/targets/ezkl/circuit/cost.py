@@ -8,12 +8,11 @@ are checked at a random point. Sizes came within 10 % there; times depend on the
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 from recast.stages.base import StageError
+from recast.stages.common.machine_memory import GIB, SHARE_OF_MEMORY, machine_memory
 from recast.stages.targets.ezkl.circuit.settings import Settings
 
 BLINDING_ROWS = 8
@@ -24,10 +23,6 @@ EIP_170_BYTES = 24_576
 LEAST_LOGROWS = 6
 MOST_LOGROWS = 26
 """EZKL's own limit, and the largest public SRS"""
-GIB = 2**30
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-SHARE_OF_MEMORY = 0.9
-"""of the machine's memory that a circuit may take"""
 
 
 @dataclass(frozen=True)
@@ -93,18 +88,13 @@ def possible_logrows(settings: Settings) -> range:
     return range(least, most + 1)
 
 
-def machine_memory() -> int:
-    """Bytes of memory this machine has, or this container may use."""
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(installed, int(CONTAINER_LIMIT.read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # there is none, or it is "max"
-        return installed
+def require_memory(settings: Settings, available: int | None = None) -> Cost:
+    """The circuit's cost; StageError, naming the parameter that would make it fit, if `available` bytes are too few.
 
-
-def require_memory(settings: Settings, available: int) -> Cost:
-    """The circuit's cost; StageError, naming the parameter that would make it fit, if `available` bytes are too few."""
+    None: all of this machine's.
+    """
     cost = predict(settings)
+    available = machine_memory() if available is None else available
     if cost.memory <= SHARE_OF_MEMORY * available:
         return cost
     smallest = min((predict(settings, k) for k in possible_logrows(settings)), key=lambda one: one.memory)

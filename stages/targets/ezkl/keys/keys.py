@@ -86,7 +86,7 @@ def compile_circuit(folder: Path, place: Path, ezkl: Ezkl) -> None:
 
 def setup(folder: Path, keys: Keys, verification: Path, ezkl: Ezkl, timeout: float | None = None) -> float:
     """Write both keys; the seconds it took. StageError if the circuit does not fit this machine."""
-    predicted = cost.require_memory(settings.read(folder / settings.FILE), cost.machine_memory())
+    predicted = cost.require_memory(settings.read(folder / settings.FILE))
     progress(f"set up: {predicted}")
     with written_whole(keys.proving) as half, written_whole(verification) as half_verification:
         arguments = {

@@ -58,7 +58,7 @@ class Prover:
         emitted, local = self.emitted.resolve(), self.local.resolve()
         circuit, record = settings.read(emitted / settings.FILE), srs.read(emitted)
         x = _normalised(emitted, circuit, stored)
-        predicted = cost.require_memory(circuit, cost.machine_memory())
+        predicted = cost.require_memory(circuit)
         with tempfile.TemporaryDirectory(dir=scratch, prefix="prove-") as folder:
             place = Path(folder)
             ezkl = Ezkl(place, self.threads, self.memory_gib, log)

@@ -113,3 +113,13 @@ def test_samples_beyond_the_range_are_refused(whole: tuple[Path, dict[str, Any]]
     np.savez(work.root / "data/test.npz", **split)
     with pytest.raises(StageError, match=r"samples leave the input's range"):
         verified(work)
+
+
+def test_a_compiler_that_needs_more_memory_than_there_is_says_so(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the system, which would end whatever it chooses."""
+    monkeypatch.setattr(toolchain, "machine_memory", lambda: 24 * 2**20)
+    with pytest.raises(StageError, match=r"Cairo's starknet-compile needs more than the 0\.0 GiB of memory") as caught:
+        toolchain.compile_workspace(whole[0] / "emit", tmp_path / "build")
+    assert "use a smaller model" in caught.value.remedy
