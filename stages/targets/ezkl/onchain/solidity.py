@@ -49,13 +49,15 @@ def install(store: Path) -> Path:
     npm = _tool("npm")
     progress(f"fetch the Solidity compiler {VERSION}")
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", f"solc@{VERSION}", "--silent"]
+        # what npm has kept is as good: a version never changes, and its hash is looked at
+        command = [npm, "pack", f"solc@{VERSION}", "--loglevel", "error", "--prefer-offline"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         sys.stderr.write(done.stdout + done.stderr)
         packages = list(Path(folder).glob("*.tgz"))
         if done.returncode or len(packages) != 1:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise StageError(f"npm cannot fetch solc@{VERSION}: {said}", f"connect to the network, {SKIP}")
+            raise StageError(
+                f"npm cannot fetch solc@{VERSION}: {_reason(done.stderr)}", f"connect to the network, {SKIP}"
+            )
         found = base64.b64encode(hashlib.sha512(packages[0].read_bytes()).digest()).decode()
         if found != INTEGRITY:
             raise StageError(
@@ -67,6 +69,13 @@ def install(store: Path) -> Path:
             assert member is not None, "the package has the expected hash"
             half.write_bytes(member.read())
     return place
+
+
+def _reason(said: str) -> str:
+    """The first line of npm's that is a sentence."""
+    lines = [line.removeprefix("npm error").strip() for line in said.splitlines()]
+    told = [line for line in lines if line and line.split()[0] not in ("code", "errno", "syscall")]
+    return (told or ["it said nothing"])[0]
 
 
 def write_verifier(circuit: Path, srs: Path, store: Path, ezkl: Ezkl, warning: str) -> bytes:

@@ -106,6 +106,22 @@ def test_another_package_than_the_pinned_one_is_refused(tmp_path: Path, monkeypa
     assert not list((tmp_path / "store").rglob("*.js"))
 
 
+def test_a_compiler_that_npm_has_kept_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("the Solidity compiler comes by npm, which is not installed")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "kept"))
+    monkeypatch.setenv("npm_config_fetch_retries", "0")
+    with monkeypatch.context() as unplugged:
+        unplugged.setenv("npm_config_registry", "http://127.0.0.1:9")
+        with pytest.raises(StageError, match=r"npm cannot fetch solc@0\.8\.20: .*ECONNREFUSED") as caught:
+            solidity.install(tmp_path / "nothing")
+        assert "connect to the network" in caught.value.remedy
+    solidity.install(tmp_path / "first")
+    monkeypatch.setenv("npm_config_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("npm_config_https_proxy", "http://127.0.0.1:9")
+    assert solidity.install(tmp_path / "second").stat().st_size > 10**6
+
+
 @pytest.mark.slow
 def test_a_contract_too_large_for_a_chain_is_refused_when_it_must_be_deployed(tmp_path: Path) -> None:
     if shutil.which("npm") is None:
