@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recast.stages.common.onnx_models import onnx_files
+from recast.stages.common.onnx_models.called import called
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,9 +53,7 @@ class Graph:
 
     def called(self, node: Any) -> str:
         """The layer as its author calls it, else the tensor it gives, and its operation."""
-        weights = [name.removesuffix(".weight") for name in node.input if name.endswith(".weight")]
-        name = weights[0] if len(weights) == 1 else self.names.get(node.output[0], "")
-        return f"layer '{name}' ({node.op_type})" if name else f"{node.op_type} '{node.name or node.output[0]}'"
+        return called(node, self.names)
 
     def before(self, node: Any) -> Any:
         """The node that makes what this one reads; None at the model's input."""

@@ -12,8 +12,15 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from recast.stages.base import Inputs, Metrics, Params, Stage, progress
 from recast.stages.common.onnx_models import onnx_files
+from recast.stages.common.onnx_models.called import called
 from recast.stages.targets.ezkl.circuit import settings
-from recast.stages.targets.ezkl.circuit.network import one_sample, with_strides, without_idle_bounds
+from recast.stages.targets.ezkl.circuit.network import (
+    one_sample,
+    with_dense_kernels,
+    with_strides,
+    without_idle_bounds,
+)
+from recast.stages.targets.ezkl.circuit.refusal import first_refused
 from recast.stages.targets.ezkl.keys import licence
 from recast.stages.targets.ezkl.keys.local_store import local_store
 from recast.stages.targets.ezkl.process.calls import Ezkl, EzklError
@@ -113,28 +120,48 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     model = onnx_files.read_model(inputs["simplify"] / "model.onnx", what)
     onnx_files.require_one_each(model, "ezkl")
     model = one_sample(onnx_files.with_constant_weights(model), what, params.variables)
-    model = without_idle_bounds(with_strides(model))
+    model = without_idle_bounds(with_dense_kernels(with_strides(model)))
     onnx_files.write_model(model, out / settings.NETWORK)
     written = inputs.scratch / settings.FILE
+    ezkl = Ezkl(inputs.scratch, params.resources.cpu)
     try:
-        Ezkl(inputs.scratch, params.resources.cpu)(
-            "gen_settings",
-            model=str(out / settings.NETWORK),
-            output=str(written),
-            py_run_args=params.run_arguments,
-        )
+        _write_settings(params, ezkl, out / settings.NETWORK, written)
     except EzklError as error:
-        kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
-        raise EzklError(
-            f"EZKL makes no circuit of the model ({kinds}): {error.said or error.message}",
-            "set export.opset to 12 for this target, use operations EZKL has, and sizes in quantize.variables that fit",
-            error.kind,
-            error.said,
-        ) from error
+        raise _refused(params, ezkl, model, error, written) from error
     found = settings.read(written)
     found.write(out / settings.FILE)
     (out / "run_arguments.json").write_text(json.dumps(params.run_arguments, indent=2) + "\n", encoding="utf-8")
     return {"rows": found.rows, "opset": onnx_files.opset(model)}
+
+
+def _write_settings(params: QuantizeParams, ezkl: Ezkl, network: Path, settings: Path) -> None:
+    ezkl("gen_settings", model=str(network), output=str(settings), py_run_args=params.run_arguments)
+
+
+def _refused(params: QuantizeParams, ezkl: Ezkl, model: onnx_files.Model, error: EzklError, scratch: Path) -> EzklError:
+    """What EZKL says, of the node that it says it of."""
+    kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
+    where = f"the model ({kinds})"
+    if error.kind in ("refused", "panic"):
+        progress("look for the layer that EZKL refuses")
+        network = scratch.with_name("part.onnx")
+
+        def make(part: onnx_files.Model) -> None:
+            onnx_files.write_model(part, network)
+            _write_settings(params, ezkl, network, scratch)
+
+        if found := first_refused(model, make):
+            where, error = called(found[0]), found[1]
+    return EzklError(
+        f"EZKL makes no circuit of {where}: {error.said or error.message}",
+        [
+            "set export.opset to 12 for this target",
+            "use operations that EZKL has",
+            "give sizes in quantize.variables that fit",
+        ],
+        error.kind,
+        error.said,
+    )
 
 
 STAGE = Stage(params=QuantizeParams, inputs=("simplify",), run=run)

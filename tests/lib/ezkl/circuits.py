@@ -53,6 +53,24 @@ def with_sigmoid() -> Any:
     )
 
 
+def embedding(words: int) -> Any:
+    """Whether a pixel is bright looks a row up in a table of so many; the rows' mean are the scores."""
+    import onnx
+
+    node = onnx.helper.make_node
+    return model(
+        [
+            node("Relu", ["image"], ["positive"], "relu"),
+            node("Cast", ["positive"], ["tokens"], "cast", to=onnx.TensorProto.INT64),
+            node("Flatten", ["tokens"], ["flat"], "flatten", axis=1),
+            node("Gather", ["table", "flat"], ["found"], "embedding"),
+            node("ReduceMean", ["found"], ["scores"], "mean", axes=[1], keepdims=0),
+        ],
+        [initializer("table", np.random.default_rng(0).normal(0, 2, (words, 4)))],
+        opset=OPSET,
+    )
+
+
 def spatial() -> Any:
     """A convolution whose output is maps of two channels."""
     import onnx
@@ -126,6 +144,15 @@ def workplace(root: Path, network: Any) -> Workplace:
     (root / "simplify").mkdir()
     onnx_files.write_model(network, root / "simplify" / "model.onnx")
     return Workplace(root)
+
+
+def with_whole_numbers(work: Workplace) -> None:
+    """Make its samples black and white: normalised, that is -1 and 1."""
+    for split in ("test", "calibration"):
+        file = work.root / f"data/{split}.npz"
+        with np.load(file) as arrays:
+            x, y = arrays["x"], arrays["y"]
+        np.savez(file, x=np.where(x < 128, np.uint8(0), np.uint8(255)), y=y)
 
 
 def emitted(

@@ -105,11 +105,25 @@ class Search:
                 refusals.append(error)
         if not candidates:
             raise refusals[0]
-        best = _best(candidates, params.optimize)
-        shape = f"k {best.cost.logrows}, {best.arguments['num_inner_cols']} inner columns, convolutions as"
-        progress(f"chosen for {params.optimize}: {shape} {best.convolutions}")
-        arguments = {**best.arguments, "logrows": best.cost.logrows}
-        return best.convolutions, self._laid_out(best.convolutions, arguments)
+        return self._best_of(candidates, params.optimize)
+
+    def _best_of(self, candidates: list[Candidate], objective: Objective) -> tuple[Convolutions, Settings]:
+        """The best that EZKL lays out with its number of rows, which is known of none before."""
+        refused: EzklError | None = None
+        while candidates:
+            best = _best(candidates, objective)
+            shape = f"k {best.cost.logrows}, {best.arguments['num_inner_cols']} inner columns, convolutions as"
+            progress(f"chosen for {objective}: {shape} {best.convolutions}")
+            arguments = {**best.arguments, "logrows": best.cost.logrows}
+            try:
+                return best.convolutions, self._laid_out(best.convolutions, arguments)
+            except EzklError as error:
+                if error.kind not in ("refused", "panic"):
+                    raise
+                refused = refused or self._no_settings(error, best.arguments, self._params.max_logrows)
+                candidates = [one for one in candidates if one is not best]
+        assert refused
+        raise refused
 
     def _candidates(self, arguments: Mapping[str, Any]) -> list[Candidate]:
         """With one decomposition: every form, width and number of rows."""

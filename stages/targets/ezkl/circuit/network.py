@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from recast.stages.base import StageError
 from recast.stages.common.onnx_models import onnx_files
+from recast.stages.common.onnx_models.axis_nodes import fresh, taken_names
 from recast.stages.common.onnx_models.onnx_subgraphs import reads
 from recast.stages.targets.ezkl.circuit.settings import NETWORK, Settings
 from recast.stages.targets.ezkl.process.calls import USUAL, Call, Ezkl, TimeLimits
@@ -60,6 +61,40 @@ def with_strides(model: onnx_files.Model) -> onnx_files.Model:
     return model
 
 
+def with_dense_kernels(model: onnx_files.Model) -> onnx_files.Model:
+    """The model with zeros in the kernels of dilated convolutions, which EZKL takes none of; where they are constants.
+
+    Changed in place. It computes the same sums, of more terms.
+    """
+    import numpy as np
+    import onnx
+
+    constants = {weight.name: onnx.numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    taken = taken_names(model.graph)
+    for node in model.graph.node:
+        given = {entry.name: entry for entry in node.attribute}
+        apart = list(given["dilations"].ints) if "dilations" in given else []
+        if (
+            node.op_type not in ("Conv", "ConvTranspose")
+            or max(apart, default=1) == 1
+            or node.input[1] not in constants
+        ):
+            continue
+        kernels = constants[node.input[1]]
+        sizes = [(size - 1) * step + 1 for size, step in zip(kernels.shape[2:], apart, strict=True)]
+        dense = np.zeros((*kernels.shape[:2], *sizes), kernels.dtype)
+        filled = [slice(None), slice(None), *(slice(None, None, step) for step in apart)]
+        dense[tuple(filled)] = kernels
+        node.input[1] = fresh(node.input[1], taken)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(dense, node.input[1]))
+        node.attribute.remove(given["dilations"])
+        if "kernel_shape" in given:
+            del given["kernel_shape"].ints[:]
+            given["kernel_shape"].ints.extend(sizes)
+    _drop_unread_weights(model)
+    return model
+
+
 def without_idle_bounds(model: onnx_files.Model) -> onnx_files.Model:
     """The model without bounds of Clips that no float passes, which EZKL cannot hold.
 
@@ -84,11 +119,15 @@ def without_idle_bounds(model: onnx_files.Model) -> onnx_files.Model:
                 node.input[index] = ""
         while not node.input[-1]:
             del node.input[-1]
+    _drop_unread_weights(model)
+    return model
+
+
+def _drop_unread_weights(model: onnx_files.Model) -> None:
     read = {name for node in model.graph.node for name in reads(node)} | {value.name for value in model.graph.output}
     weights = [weight for weight in model.graph.initializer if weight.name in read]
     del model.graph.initializer[:]
     model.graph.initializer.extend(weights)
-    return model
 
 
 def _fix_named(model: onnx_files.Model, what: str, sizes: Mapping[str, int]) -> None:

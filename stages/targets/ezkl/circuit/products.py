@@ -87,6 +87,9 @@ def _product(
         attributes.get("dilations", [1] * rank),
     )
     channels, positions = kernels.shape[0], places.shape[:rank]
+    flat = kernels.reshape(channels, -1)
+    read = flat.any(axis=0) | (not flat.any())  # a kernel that was dilated is zero in between
+    places, flat = places[..., read], flat[:, read]
     place = f"{node.output[0]}/product/"
     made: list[Any] = []
     constant: list[Any] = []
@@ -111,7 +114,7 @@ def _product(
     x = add("Reshape", [x, value(np.array([-1], np.int64))])
     x = add("Gather", [x, value(places.reshape(-1))], axis=0)
     x = add("Reshape", [x, value(np.array([-1, places.shape[-1]], np.int64))])
-    x = add("MatMul", [x, value(kernels.reshape(channels, -1).T)])
+    x = add("MatMul", [x, value(flat.T)])
     if biased:
         x = add("Add", [x, value(constants[node.input[2]][None])])
     x = add("Transpose", [x], perm=[1, 0])

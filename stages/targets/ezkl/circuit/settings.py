@@ -44,10 +44,13 @@ class Settings:
 
     @property
     def largest_table(self) -> int:
-        """Rows of the largest table of a lookup or a range check: they must fit into one column."""
+        """Rows of the largest table of a lookup or a range check, or of values that are looked up by index.
+
+        They must fit into one column.
+        """
         args = self.raw["run_args"]
         ranges = [*self.raw["required_range_checks"], *([args["lookup_range"]] if self.raw["required_lookups"] else [])]
-        return max((int(high) - int(low) + 1 for low, high in ranges), default=1)
+        return max(1, int(self.raw["max_dynamic_input_len"]), *(int(high) - int(low) + 1 for low, high in ranges))
 
     @property
     def einsum_cells(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ POLL_SECONDS = 0.05
 TAIL_LINES = 200
 """what Rust prints of a crash: its message, and below it where it happened"""
 GIB = 2**30
+_INSIDE = re.compile(r"^(Failed to [a-z ]+: )?(\[\w+\] )+")
+"""what EZKL's messages begin with: of its own parts, and that they failed"""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ USUAL = TimeLimits()
 class EzklError(StageError):
     """EZKL refused, panicked, was killed or hung; `kind` says which, `said` is its own message."""
 
-    def __init__(self, message: str, remedy: str, kind: str, said: str = "") -> None:
-        super().__init__(message, remedy)
+    def __init__(self, message: str, remedy: str | Sequence[str], kind: str, said: str = "") -> None:
+        super().__init__(message, *([remedy] if isinstance(remedy, str) else remedy))
         self.kind, self.said = kind, said
 
 
@@ -227,7 +230,7 @@ def _processor_seconds(process: int) -> float:
 def _read(answer: Mapping[str, Any], seconds: float, what: str) -> Answer:
     if "error" not in answer:
         return Answer(answer["values"], seconds, answer["cpu_seconds"], answer["peak_bytes"])
-    said = " ".join(str(answer["error"]).split())
+    said = _INSIDE.sub("", " ".join(str(answer["error"]).split()))
     if answer["kind"] == "PanicException":
         remedy = "the keys, the circuit and the SRS may not belong together"
         if "settings" in what:  # there are no keys yet
