@@ -14,9 +14,6 @@ from tests.lib.repository import ROOT
 
 WRITE = "RECAST_WRITE_RELIABILITY"
 """set it, and the rows of the faults that were planted are put into docs/reliability.md"""
-TIMES = "RECAST_FAULT_TIMES"
-"""set it, and faults that are planted at random moments or places are planted so many times, instead of as many as CI
-has time for"""
 PAGE = ROOT / "docs/reliability.md"
 ROW = re.compile(r"^\| (.+?) \| \d+ \| \d+ \| \d+ \|$")
 
@@ -41,11 +38,6 @@ class Tally:
     @property
     def row(self) -> str:
         return f"| {self.fault} | {self.tried} | {self.survived} | {self.tried - self.survived} |"
-
-
-def times(usually: int) -> int:
-    """How often to plant a fault."""
-    return int(os.environ.get(TIMES, usually))
 
 
 TALLIES = pytest.StashKey[dict[str, Tally]]()

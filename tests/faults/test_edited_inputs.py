@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.faults.conftest import Tally, times
+from tests.faults.conftest import Tally
 from tests.faults.test_killed_runs import RUN, laid
 from tests.lib import drive
+from tests.lib.repeated import times
 from tests.lib.repository import call
 
 SEED = 19

@@ -14,7 +14,8 @@ import pytest
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.planning.make_plan import make_plan
-from tests.faults.conftest import Tally, times
+from tests.faults.conftest import Tally
+from tests.lib.repeated import times
 from tests.lib.repository import ROOT, lay_sound
 
 SOURCES = sorted((ROOT / "recipes").glob("*.yaml"))

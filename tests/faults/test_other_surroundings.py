@@ -1,17 +1,26 @@
-"""The same recipes, from empty caches, in other surroundings: every target's artifacts have the same hashes."""
+"""The same recipes, from empty caches, in other surroundings: every target's artifacts have the same hashes.
+
+On workers of other hosts too, where all that is left in the end is the same, to the last byte.
+"""
 
 from __future__ import annotations
 
 import os
 import random
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally, times
+from tests.faults.conftest import Tally
+from tests.lib import machines, napping, remotes
+from tests.lib.repeated import times
 from tests.lib.repository import call, commit, copy_repository, hashes
 
 TIMES = times(2)
+REMOTES = ("ssh", "s3", "folder")[: times(1)]
 CNN = """\
 model: models.digits_cnn:DigitsCnn
 stages:
@@ -47,13 +56,14 @@ LOCALES = ("C", "C.UTF-8", "tr_TR.UTF-8", "de_DE.UTF-8")
 @pytest.mark.fault(
     "all targets from empty caches, with another path, umask, time zone, locale, hash seed, home, threads"
 )
-def test_the_same_hashes_elsewhere(tmp_path: Path, tally: Tally) -> None:
+def test_the_same_hashes_elsewhere(alone: Path, tmp_path: Path, tally: Tally) -> None:
     chance = random.Random(19)
-    first: dict[str, object] = {}
-    for number in range(TIMES):
+    first = hashes(alone)
+    assert len(first) == STAGES, sorted(first)
+    tally.count(None)
+    for number in range(1, TIMES):
         place = tmp_path / ("x" * chance.randrange(1, 80)) / f"a clone {number}"
         place.parent.mkdir(exist_ok=True)
-        copy_repository(place)
         home = tmp_path / f"home {number}"
         home.mkdir()
         variables = {
@@ -66,24 +76,58 @@ def test_the_same_hashes_elsewhere(tmp_path: Path, tally: Tally) -> None:
         }
         before = os.umask(chance.choice((0o022, 0o002, 0o077)))
         try:
-            made = made_at(place, variables)
+            call(lay(place, variables), "./recast", "run", **variables)
         finally:
             os.umask(before)
-        first = first or made
-        assert len(made) == STAGES, sorted(made)
-        other = [name for name, outs in made.items() if outs != first[name]]
+        made = hashes(place)
+        other = [name for name in first | made if made.get(name) != first.get(name)]
         tally.count(f"{variables} at {place}: {other}" if other else None)
     assert not tally.losses, tally.losses[:3]
 
 
-def made_at(place: Path, variables: dict[str, str]) -> dict[str, object]:
-    """What all of it is hashed as."""
+@pytest.mark.slow
+@pytest.mark.fault(
+    "all targets on workers of two other hosts that share nothing but a remote: the same to the last byte"
+)
+@pytest.mark.parametrize("kind", REMOTES)
+def test_the_same_on_workers(
+    kind: str, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
+) -> None:
+    with ExitStack() as stack:
+        (address, storage), hosts = stack.enter_context(machines.network(2))
+        remote = stack.enter_context(remotes.at(kind, storage, tmp_path, monkeypatch))
+        driver = lay(tmp_path / "driver", {}, remote)
+        places = [napping.clone(driver, tmp_path / f"clone{number}") for number in range(len(hosts))]
+        at = stack.enter_context(napping.scheduler(address))
+        stack.enter_context(napping.workers(places, at, within=[host.within for host in hosts]))
+        said = call(driver, "./recast", "run", "--on", at, "--json").stdout
+        on = re.findall(r'"on (w\d)"', said)
+        assert len(on) == STAGES and set(on) == {"w0", "w1"}, said
+        here, there = napping.outputs(alone), napping.outputs(driver)
+        other = [name for name in here | there if here.get(name) != there.get(name)]
+        tally.count(f"by {kind}: {other}" if other else None)
+    assert not tally.losses, tally.losses[:3]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository where all of it was run on this machine."""
+    place = lay(tmp_path_factory.mktemp("alone") / "a clone", {})
+    call(place, "./recast", "run")
+    return place
+
+
+def lay(place: Path, variables: Mapping[str, str], remote: remotes.Remote | None = None) -> Path:
+    """A committed copy of this repository with the two recipes alone, and a remote if there is to be one."""
+    copy_repository(place)
     for recipe in (place / "recipes").glob("*.yaml"):
         recipe.unlink()
     (place / "recipes/cnn.yaml").write_text(CNN)
     (place / "recipes/mlp.yaml").write_text(MLP)
+    (place / "device.txt").write_text("cpu\n")
+    if remote:
+        remote.add(place)
     (place / "dvc.yaml").unlink()
     call(place, "./recast", "sync", **variables)
     commit(place, "these alone")
-    call(place, "./recast", "run", **variables)
-    return hashes(place)
+    return place

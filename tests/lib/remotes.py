@@ -45,14 +45,21 @@ class Remote:
 @pytest.fixture(name="remote", params=["folder", "s3", pytest.param("ssh", marks=pytest.mark.slow)])
 def each_kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
     """A remote of each kind; a test module imports it as `remote`."""
-    if request.param == "folder":
-        yield Remote(str(tmp_path / "a remote"))
-    elif request.param == "s3":
-        with s3(monkeypatch) as found:
+    with at(request.param, "127.0.0.1", tmp_path, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def at(kind: str, address: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
+    """A remote of a kind, at this address of the machine if it is a server's, with its files below `place`."""
+    if kind == "ssh":
+        with ssh(place / "sshd", address=address) as found:
+            yield found
+    elif kind == "s3":
+        with s3(monkeypatch, address) as found:
             yield found
     else:
-        with ssh(tmp_path / "sshd") as found:
-            yield found
+        yield Remote(str(place / "a remote"))
 
 
 @contextmanager

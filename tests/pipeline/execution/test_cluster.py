@@ -95,6 +95,44 @@ def test_a_worker_that_is_killed_or_hangs_costs_a_try_and_nothing_else(clones, a
         assert "naps/one/first is tried elsewhere: worker w" in said and "1 worker could not run it" in said
 
 
+def test_what_is_edited_in_a_workers_checkout_while_it_is_read_is_run_by_another(clones, address, tmp_path):
+    driver, *rest = clones
+    recipe = driver / "recipes/naps.yaml"
+    recipe.write_text(recipe.read_text().replace("says: 2", "says: 2, seconds: 3"))
+    napping.call(driver, "sync")
+    napping.git(driver, "commit", "--all", "--quiet", "--message", "longer")
+    for place in rest:
+        napping.git(place, "pull", "--quiet")
+    alone = napping.outputs_alone(driver, tmp_path / "alone")
+    with napping.workers(rest, address):
+        run = subprocess.Popen(
+            [str(driver / "recast"), "run", "--on", address, "--json"],
+            cwd=driver, env=napping.variables(), stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert run.stdout
+        said, on = "", ""
+        for line in run.stdout:
+            said += line
+            event = json.loads(line)
+            if on or event.get("stage") != "naps/one/second":
+                continue
+            if found := re.fullmatch(r"on w(\d)", str(event.get("text"))):
+                on = found[1]
+                edit_once_it_runs(rest[int(on)])
+        assert run.wait() == 0, said
+    edited = "artifacts/naps/one/first was edited there while it ran"
+    assert f"naps/one/second is tried elsewhere: worker w{on}: {edited}" in said
+    assert napping.outputs(driver) == alone
+
+
+def edit_once_it_runs(place: Path) -> None:
+    """What the second stage reads, in that checkout."""
+    logs = place / ".recast/logs"
+    began = lambda: any("good night" in log.read_text() for log in logs.glob("naps-one-second/*"))  # noqa: E731
+    wait_until(began, "the worker runs it")
+    (place / "artifacts/naps/one/first/dream.txt").write_text("another\n")
+
+
 def test_workers_that_differ_are_refused_by_name_and_a_stage_that_fits_none_at_once(clones, address):
     driver, other, _ = clones
     napping.git(other, "commit", "--allow-empty", "--quiet", "--message", "another")

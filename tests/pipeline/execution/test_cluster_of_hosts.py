@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
@@ -20,23 +18,11 @@ TARGETS = {
 }
 
 
-@contextmanager
-def remote_at(kind: str, address: str, place: Path, patch: pytest.MonkeyPatch) -> Iterator[remotes.Remote]:
-    if kind == "ssh":
-        with remotes.ssh(place / "sshd", address=address) as found:
-            yield found
-    elif kind == "s3":
-        with remotes.s3(patch, address) as found:
-            yield found
-    else:
-        yield remotes.Remote(str(place / "a shared folder"))
-
-
 @pytest.mark.parametrize("kind", ["folder", "ssh", "s3"])
 def test_hosts_leave_what_a_run_on_one_machine_leaves(kind, tmp_path, monkeypatch):
     with ExitStack() as stack:
         (address, storage), hosts = stack.enter_context(machines.network(2))
-        remote = stack.enter_context(remote_at(kind, storage, tmp_path, monkeypatch))
+        remote = stack.enter_context(remotes.at(kind, storage, tmp_path, monkeypatch))
         driver = napping.lay(tmp_path / "driver", TARGETS, remote)
         (driver / "device.txt").write_text("cpu\n")
         alone = napping.outputs_alone(driver, tmp_path / "alone")
