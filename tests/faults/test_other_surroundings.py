@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,6 +47,8 @@ targets:
   ezkl: {emit: {insecure_srs: true}}
   cairo: {}
 """
+SOLC = ".recast/local/solc"
+"""Solidity's compiler, which ezkl's emit fetches"""
 STAGES = 38
 """what the two recipes have in all"""
 ZONES = ("UTC", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati")
@@ -98,6 +101,8 @@ def test_the_same_on_workers(
         remote = stack.enter_context(remotes.at(kind, storage, tmp_path, monkeypatch))
         driver = lay(tmp_path / "driver", {}, remote)
         places = [napping.clone(driver, tmp_path / f"clone{number}") for number in range(len(hosts))]
+        for place in places:  # where a host in reach of npm's registry would have fetched it to
+            shutil.copytree(alone / SOLC, place / SOLC)
         at = stack.enter_context(napping.scheduler(address))
         stack.enter_context(napping.workers(places, at, within=[host.within for host in hosts]))
         said = call(driver, "./recast", "run", "--on", at, "--json").stdout
