@@ -71,9 +71,10 @@ def kill_again_and_again(killed: Path, undisturbed: Path, tally: Tally, kills: i
         at_work += len(RUNNING.findall(said)) > len(DONE.findall(said))
         again = finished & set(RUNNING.findall(said))
         finished |= set(DONE.findall(said))
-        _, left = psutil.wait_procs(below, GONE_S)
+        _, alive = psutil.wait_procs(below, GONE_S)
+        left = [command for process in alive if (command := command_of(process))]
         losses = [f"{sorted(again)} ran again"] if again else []
-        losses += [f"{[process.cmdline()[:4] for process in left]} are left"] if left else []
+        losses += [f"{left} are left"] if left else []
         tally.count("; ".join(losses) or None)
         completed = completed or hashes_or_none(killed) == hashes(undisturbed)
         if completed:
@@ -142,6 +143,14 @@ def killed_run(repository: Path, choose: random.Random, *on: str) -> tuple[str, 
     # where another process was killed, the run says so and ends by itself, or goes on without, to its end
     runner.wait(HANG_S)
     return log.read_text(), below
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """How it began; nothing of one that has ended, if only the system has not noted it yet."""
+    try:
+        return process.cmdline()[:4]
+    except psutil.NoSuchProcess:  # a zombie too
+        return []
 
 
 def hashes_or_none(repository: Path) -> dict[str, object] | None:
