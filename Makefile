@@ -7,6 +7,8 @@ SHELL = /bin/sh
 VENV = .venv/bin/python
 # what the stages' processes are told must not leak in from an activated environment
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# hundreds of commands of the tests would each compile Recast anew: a quarter of what `recast check` takes
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test test-slow check docs clean
 

@@ -26,7 +26,7 @@ from tests.lib.repeated import times
 
 FOLDERS = ("", "", "a", "b/c")
 SOURCES = ("src0", "a/src1", "data/d0", "data/d1")
-MORE = times(100)
+MORE = times(60)
 """the same ones each time; each takes seconds of DVC's own"""
 
 
