@@ -6,6 +6,7 @@ of their own; what they say goes to the log.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import resource
@@ -79,7 +80,8 @@ def _run(command: Sequence[str | Path], workspace: Path) -> None:
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         if sys.platform == "linux":
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
         said, _ = process.communicate()
     sys.stderr.write(said)
     if process.returncode == -signal.SIGABRT and "memory allocation of" in said:

@@ -15,7 +15,7 @@ def first_refused(model: onnx_files.Model, make: Callable[[onnx_files.Model], ob
 
     `model` has fixed shapes, and `make` raises EzklError for it. It is called for parts of the network that begin
     where it begins and end with all that no later node of the part reads: some seven of them for a hundred nodes. None
-    if that tells nothing: a shape is not known, or a part is refused for what the network itself is not.
+    if that tells nothing: a shape is not known, or no part is refused.
     """
     import onnx
 
