@@ -14,6 +14,7 @@ fork copies only the thread that forks.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import importlib.util
@@ -24,10 +25,11 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from itertools import accumulate
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 REQUEST = b"\n"
@@ -41,13 +43,43 @@ def main(modules: list[str]) -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        if failure := _preload(modules):
+        with _ended_with(runner):
+            failure = _preload(modules)
+        if failure:
             _say(runner, failed=failure)
             return
         # what is here now stays: collecting it would copy every page of it into each child
         gc.collect()
         gc.freeze()
         _serve(runner)
+
+
+@contextlib.contextmanager
+def _ended_with(runner: socket.socket) -> Iterator[None]:
+    """End when the runner goes, whatever is done meanwhile: imports take seconds, on a busy machine half a minute.
+
+    The system tells by a signal, since there is no thread that could look.
+    """
+
+    def look(number: int = 0, frame: FrameType | None = None) -> None:
+        try:
+            if not runner.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                os._exit(0)
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            os._exit(0)
+
+    usual = signal.signal(signal.SIGIO, look)
+    flags = fcntl.fcntl(runner, fcntl.F_GETFL)
+    fcntl.fcntl(runner, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(runner, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        look()  # it may have gone before
+        yield
+    finally:
+        fcntl.fcntl(runner, fcntl.F_SETFL, flags)
+        signal.signal(signal.SIGIO, usual)
 
 
 def _preload(modules: list[str]) -> str:

@@ -323,7 +323,7 @@ class _Server:
 
     def close(self) -> None:
         """End the server, and whatever it has forked that still runs."""
-        # not only by closing the socket: while it preloads it does not look there
+        # not only by closing the socket: while it preloads, it looks there between two steps of Python's
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGTERM)
         self._listener.join()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -371,6 +372,29 @@ def test_a_runner_that_is_killed_leaves_no_process(repository):
     for process in (pid, server):
         wait_until(lambda process=process: not is_alive(process), "it ended")
     wait_until(lambda: not is_alive(child), "the stage's child ended")
+
+
+@pytest.mark.parametrize("when", ["before it imports", "as it imports"])
+def test_a_server_whose_runner_is_gone_does_not_go_on_importing(tmp_path, when):
+    """Nobody is there any more that could end it."""
+    (tmp_path / "slow.py").write_text("import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(600)\n")
+    ours, theirs = socket.socketpair()
+    with (
+        theirs,
+        subprocess.Popen(
+            [sys.executable, "-m", "recast.pipeline.processes.fork_server", "slow"],
+            stdin=theirs.fileno(),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), str(tmp_path)])},
+        ) as server,
+    ):
+        theirs.close()
+        if when == "as it imports":
+            wait_until((tmp_path / "begun").exists, "it imports")
+            time.sleep(0.1)
+            assert server.poll() is None
+        ours.close()
+        assert server.wait(PATIENCE) == 0
 
 
 def test_the_servers_log_stays_small(repository):
