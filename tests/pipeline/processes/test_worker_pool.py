@@ -389,12 +389,15 @@ def test_a_server_whose_runner_is_gone_does_not_go_on_importing(tmp_path, when):
         ) as server,
     ):
         theirs.close()
-        if when == "as it imports":
-            wait_until((tmp_path / "begun").exists, "it imports")
-            time.sleep(0.1)
-            assert server.poll() is None
-        ours.close()
-        assert server.wait(PATIENCE) == 0
+        try:
+            if when == "as it imports":
+                wait_until((tmp_path / "begun").exists, "it imports")
+                time.sleep(0.1)
+                assert server.poll() is None
+            ours.close()
+            assert server.wait(PATIENCE) == 0
+        finally:
+            server.kill()
 
 
 def test_the_servers_log_stays_small(repository):
