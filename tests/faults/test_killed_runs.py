@@ -36,7 +36,7 @@ targets:
 RUN = ("./recast", "run", "digits", "--target", "onnxruntime", "--target", "c")
 DONE = re.compile(r"\] (digits\S*): done in")
 RUNNING = re.compile(r"\] (digits\S*): running")
-KILLS, WORKER_KILLS = times(16), times(3)
+KILLS, WORKER_KILLS = times(16), times(6)
 BEFORE_S, WITHIN_S = 8.0, 3.0
 """the latest moment of a kill: from the start of a run, or from that of a stage in it"""
 GONE_S = 10.0

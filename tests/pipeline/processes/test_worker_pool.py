@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -310,7 +311,9 @@ def test_closing_ends_what_runs_at_once(repository, warm, mode):
     with in_thread(lambda: repository.run(workers, mode)) as raised:
         wait_until(lambda: repository.logs and len(repository.parents()) == 1, "the stage began")
         log = repository.root / repository.logs[0]
-        wait_until(lambda: mode == "hang" or "child" in log.read_text(), "its child began")
+        # the whole line: its words come one by one
+        whole = re.compile(r"^child \d+\n" if mode == "family" else r"^hanging \d+ \d+\n", re.MULTILINE)
+        wait_until(lambda: whole.search(log.read_text()), "it has said whose process it is")
         began = time.monotonic()
         workers.close()
     assert time.monotonic() - began < PATIENCE, "its ten minutes were waited for"
@@ -362,7 +365,7 @@ def test_a_runner_that_is_killed_leaves_no_process(repository):
     try:
         wait_until(lambda: list((repository.root / ".recast/logs/r-made").glob("*.log")), "the stage began")
         (log,) = (repository.root / ".recast/logs/r-made").glob("*.log")
-        wait_until(lambda: "child" in log.read_text(), "the stage has a child of its own")
+        wait_until(lambda: re.search(r"^child \d+\n", log.read_text(), re.MULTILINE), "the stage has a child of its own")
         ((pid, server),) = repository.parents().items()
         child = int(log.read_text().split("child ")[1].split()[0])
         assert all(map(is_alive, (pid, server, child)))
