@@ -365,7 +365,7 @@ def test_a_runner_that_is_killed_leaves_no_process(repository):
     try:
         wait_until(lambda: list((repository.root / ".recast/logs/r-made").glob("*.log")), "the stage began")
         (log,) = (repository.root / ".recast/logs/r-made").glob("*.log")
-        wait_until(lambda: re.search(r"^child \d+\n", log.read_text(), re.MULTILINE), "the stage has a child of its own")
+        wait_until(lambda: re.search(r"^child \d+\n", log.read_text(), re.MULTILINE), "it has a child of its own")
         ((pid, server),) = repository.parents().items()
         child = int(log.read_text().split("child ")[1].split()[0])
         assert all(map(is_alive, (pid, server, child)))
