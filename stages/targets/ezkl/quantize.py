@@ -135,23 +135,23 @@ def run(params: QuantizeParams, inputs: Inputs, out: Path) -> Metrics:
     return {"rows": found.rows, "opset": onnx_files.opset(model)}
 
 
-def _write_settings(params: QuantizeParams, ezkl: Ezkl, network: Path, settings: Path) -> None:
-    ezkl("gen_settings", model=str(network), output=str(settings), py_run_args=params.run_arguments)
+def _write_settings(params: QuantizeParams, ezkl: Ezkl, network: Path, written: Path) -> None:
+    ezkl("gen_settings", model=str(network), output=str(written), py_run_args=params.run_arguments)
 
 
-def _refused(params: QuantizeParams, ezkl: Ezkl, model: onnx_files.Model, error: EzklError, scratch: Path) -> EzklError:
+def _refused(params: QuantizeParams, ezkl: Ezkl, model: onnx_files.Model, error: EzklError, written: Path) -> EzklError:
     """What EZKL says, of the node that it says it of."""
     kinds = ", ".join(sorted({node.op_type for node in model.graph.node}))
     where = f"the model ({kinds})"
     if error.kind in ("refused", "panic"):
         progress("look for the layer that EZKL refuses")
-        network = scratch.with_name("part.onnx")
+        network = written.with_name("part.onnx")
 
         def make(part: onnx_files.Model) -> None:
             onnx_files.write_model(part, network)
-            _write_settings(params, ezkl, network, scratch)
+            _write_settings(params, ezkl, network, written)
 
-        found = first_refused(model, make)
+        found = first_refused(model, error, make)
         # a part may be refused for how it ends, which is another reason
         if found and _without_numbers(found[1].said) == _without_numbers(error.said):
             where, error = called(found[0]), found[1]

@@ -91,7 +91,7 @@ def with_dense_kernels(model: onnx_files.Model) -> onnx_files.Model:
         if "kernel_shape" in given:
             del given["kernel_shape"].ints[:]
             given["kernel_shape"].ints.extend(sizes)
-    _drop_unread_weights(model)
+    drop_unread_weights(model)
     return model
 
 
@@ -119,11 +119,12 @@ def without_idle_bounds(model: onnx_files.Model) -> onnx_files.Model:
                 node.input[index] = ""
         while not node.input[-1]:
             del node.input[-1]
-    _drop_unread_weights(model)
+    drop_unread_weights(model)
     return model
 
 
-def _drop_unread_weights(model: onnx_files.Model) -> None:
+def drop_unread_weights(model: onnx_files.Model) -> None:
+    """Take out the weights that no node reads and that are no output."""
     read = {name for node in model.graph.node for name in reads(node)} | {value.name for value in model.graph.output}
     weights = [weight for weight in model.graph.initializer if weight.name in read]
     del model.graph.initializer[:]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.common.onnx_models.patches import patches
+from recast.stages.targets.ezkl.circuit.network import drop_unread_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +52,7 @@ def with_products(model: onnx_files.Model) -> tuple[onnx_files.Model, int]:
     del changed.graph.node[:]
     changed.graph.node.extend(nodes)
     # kernels and biases of the convolutions that are gone
-    used = {name for node in nodes for name in node.input}
-    kept = [value for value in changed.graph.initializer if value.name in used]
-    del changed.graph.initializer[:]
-    changed.graph.initializer.extend(kept)
+    drop_unread_weights(changed)
     onnx_files.check(changed, "the network with its convolutions as products")
     return changed, count
 

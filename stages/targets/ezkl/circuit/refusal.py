@@ -7,31 +7,31 @@ from typing import Any
 
 from recast.stages.common.onnx_models import onnx_files
 from recast.stages.common.onnx_models.onnx_subgraphs import reads
+from recast.stages.targets.ezkl.circuit.network import drop_unread_weights
 from recast.stages.targets.ezkl.process.calls import EzklError
 
 
-def first_refused(model: onnx_files.Model, make: Callable[[onnx_files.Model], object]) -> tuple[Any, EzklError] | None:
+def first_refused(
+    model: onnx_files.Model, why: EzklError, make: Callable[[onnx_files.Model], object]
+) -> tuple[Any, EzklError] | None:
     """The first node up to which a network is refused, in the order of the graph, and why.
 
-    `model` has fixed shapes, and `make` raises EzklError for it. It is called for parts of the network that begin
-    where it begins and end with all that no later node of the part reads: some seven of them for a hundred nodes. None
-    if that tells nothing: a shape is not known, or no part is refused.
+    `model` has fixed shapes, and is refused for `why`. `make` is called for parts of it that begin where it begins and
+    end with all that no later node of the part reads, some seven of them for a hundred nodes, and raises EzklError for
+    one that is refused too. None if a part cannot be told: a shape is not known.
     """
     import onnx
 
     whole = onnx.shape_inference.infer_shapes(model)
     known = {value.name: value for value in (*whole.graph.value_info, *whole.graph.output)}
     taken, refused = 0, len(whole.graph.node)
-    why: EzklError | None = None
-    while refused - taken > 1 or why is None:
-        count = (taken + refused) // 2 if refused - taken > 1 else refused
+    while refused - taken > 1:
+        count = (taken + refused) // 2
         part = _beginning(whole, count, known)
         if part is None:
             return None
         try:
             make(part)
-            if count == refused:
-                return None
             taken = count
         except EzklError as error:
             refused, why = count, error
@@ -50,7 +50,5 @@ def _beginning(model: onnx_files.Model, count: int, known: dict[str, Any]) -> on
     del part.graph.node[count:]
     del part.graph.output[:]
     part.graph.output.extend(known[name] for name in given)
-    weights = [weight for weight in part.graph.initializer if weight.name in read]
-    del part.graph.initializer[:]
-    part.graph.initializer.extend(weights)
+    drop_unread_weights(part)
     return part

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from recast.stages.base import StageError, progress
+from recast.stages.common.machine_memory import GIB
 from recast.stages.targets.ezkl.process import call_process
 
 IDLE_SECONDS = 60.0
@@ -29,7 +30,6 @@ IDLE_SECONDS = 60.0
 POLL_SECONDS = 0.05
 TAIL_LINES = 200
 """what Rust prints of a crash: its message, and below it where it happened"""
-GIB = 2**30
 _INSIDE = re.compile(r"^(Failed to [a-z ]+: )?(\[\w+\] )+")
 """what EZKL's messages begin with: of its own parts, and that they failed"""
 

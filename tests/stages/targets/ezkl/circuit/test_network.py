@@ -46,7 +46,7 @@ def test_strides_that_are_given_stay() -> None:
         ([2, 2], 1, {"auto_pad": "VALID"}),
     ],
 )
-def test_a_dilated_kernel_gets_its_zeros(tmp_path: Path, kind: str, apart: list[int], groups: int, more: Any) -> None:
+def test_a_dilated_kernel_gets_its_zeros(kind: str, apart: list[int], groups: int, more: Any) -> None:
     """EZKL says "non unit dilations not supported"."""
     node = onnx.helper.make_node
     size = 3 if "kernel_shape" not in more else 2
