@@ -276,6 +276,8 @@ def refused_when_read(place: Path, wanted: dict[str, list[str]]) -> list[Outcome
 
 def run(place: Path, wanted: dict[str, list[str]]) -> list[Outcome]:
     """Run the recipes in one go, so that processes stay warm; what became of each."""
+    if not wanted:  # each is refused when it is read, and without a name all recipes would be run
+        return []
     command = [str(place / "recast"), "run", *wanted, "--json"]
     failures: dict[str, dict[str, Any]] = {}
     with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True) as process:

@@ -19,6 +19,8 @@ import pytest
 
 from recast.pipeline.core.layout import USER_FOLDER, environments_folder
 from tests.lib import in_memory
+from tests.lib.tally import pytest_terminal_summary as pytest_terminal_summary
+from tests.lib.tally import tally as tally
 from tests.selection import ROOT, STAGES, environment_of
 
 DATABASES = "DVC_SITE_CACHE_DIR"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from recast.pipeline.execution.events import State
-from tests.faults.conftest import Tally
 from tests.lib import drive, machines
 from tests.lib.repeated import times
+from tests.lib.tally import Tally
 
 SEED = 19
 TIMES = times(6)

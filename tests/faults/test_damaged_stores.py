@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally
 from tests.lib import drive
 from tests.lib.damage import damaged, overwrite
 from tests.lib.remotes import Remote
 from tests.lib.repeated import times
+from tests.lib.tally import Tally
 
 SEED = 19
 TIMES = times(20)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.faults.conftest import Tally
 from tests.faults.test_killed_runs import RUN, laid
 from tests.lib import drive
 from tests.lib.repeated import times
 from tests.lib.repository import call
+from tests.lib.tally import Tally
 
 SEED = 19
 TIMES = times(12)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally
 from tests.lib import drive, machines
+from tests.lib.tally import Tally
 
 SEED = 19
 TIMES = 24

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally
 from tests.lib import machines, napping, remotes
+from tests.lib.tally import Tally
 
 pytest.importorskip("distributed")
 

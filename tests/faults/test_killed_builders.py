@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from recast.pipeline.processes import environments
-from tests.faults.conftest import Tally
 from tests.lib.repository import ROOT
 from tests.lib.small_environment import lay, quiet
+from tests.lib.tally import Tally
 
 BUILD = (
     "import sys; sys.path[:0] = [sys.argv[2], sys.argv[3]]; from pathlib import Path;"

@@ -13,11 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from recast.pipeline.execution.events import State
-from tests.faults.conftest import Tally
 from tests.lib import drive
 from tests.lib import small_dvc as small
 from tests.lib.remotes import Remote
 from tests.lib.small_dvc import edit, save
+from tests.lib.tally import Tally
 
 KILLS = 5
 SEED = 19

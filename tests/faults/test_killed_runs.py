@@ -18,10 +18,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.conftest import Tally
 from tests.lib.remotes import Remote
 from tests.lib.repeated import times
 from tests.lib.repository import call, commit, copy_repository, hashes
+from tests.lib.tally import Tally
 
 RECIPE = """\
 model: models.digits_cnn:DigitsCnn

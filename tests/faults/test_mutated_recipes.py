@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import string
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,9 +13,9 @@ import pytest
 
 from recast.pipeline.core.errors import RecastError
 from recast.pipeline.planning.make_plan import make_plan
-from tests.faults.conftest import Tally
 from tests.lib.repeated import times
 from tests.lib.repository import ROOT, lay_sound
+from tests.lib.tally import Tally
 
 SOURCES = sorted((ROOT / "recipes").glob("*.yaml"))
 SETS = sorted((ROOT / "recipes/targets").glob("*.yaml"))
@@ -122,22 +121,17 @@ def one(root: Path, choose: random.Random, seed: int, opened: list[str], tally: 
     before = place.read_bytes()
     place.write_bytes(text.encode("utf-8", "surrogatepass"))
     del opened[:]
-    begun, loss, planned = time.monotonic(), None, False
-    try:
-        make_plan(root, [first_with(source.stem) if is_set else source.stem])
-        planned = True
-    except RecastError as error:
-        if not str(error).strip():
-            loss = f"{seed}: refused without a word"
-    except BaseException as error:
-        loss = f"{seed}: {type(error).__name__}: {error}"
-    if (took := time.monotonic() - begun) > HANG_S:
-        loss = f"{seed}: took {took:.1f} s"
-    if elsewhere := [path for path in opened if not path.endswith(".pyc") and "__pycache__" not in path]:
-        loss = f"{seed}: wrote {elsewhere[:3]}"
+
+    def plan() -> None:
+        try:
+            make_plan(root, [first_with(source.stem) if is_set else source.stem])
+        finally:
+            elsewhere = [path for path in opened if not path.endswith(".pyc") and "__pycache__" not in path]
+            assert not elsewhere, f"wrote {elsewhere[:3]}"
+
+    refused = tally.refused_or_done(str(seed), plan, RecastError, HANG_S)
     place.write_bytes(before)
-    tally.count(loss)
-    return planned
+    return not refused
 
 
 @cache

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally
 from tests.lib import machines, napping, remotes
 from tests.lib.repeated import times
 from tests.lib.repository import call, commit, copy_repository, hashes
+from tests.lib.tally import Tally
 
 TIMES = times(2)
 REMOTES = ("ssh", "s3", "folder")[: times(1)]

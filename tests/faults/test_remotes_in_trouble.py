@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from recast.pipeline.execution.events import State
-from tests.faults.conftest import Tally
 from tests.faults.test_killed_pushes import loss_in
 from tests.lib import drive, proxy, remotes
 from tests.lib.remotes import Remote
 from tests.lib.repeated import times
+from tests.lib.tally import Tally
 
 SEED = 19
 TIMES = times(4)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Tally
 from tests.faults.test_killed_pushes import loss_in
 from tests.lib import drive, machines
 from tests.lib import small_dvc as small
 from tests.lib.remotes import Remote
 from tests.lib.small_dvc import edit, save
+from tests.lib.tally import Tally
 
 TIMES = 8
 STAGES = {

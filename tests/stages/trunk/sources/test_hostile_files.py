@@ -9,6 +9,7 @@ import random
 import struct
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from PIL import Image
 
 from recast.stages.base import StageError
 from recast.stages.trunk.sources import image_folder, npz_file
+from tests.lib.damage import flipped
+from tests.lib.tally import Tally
+
+WITHIN_S = 5.0
 
 
 def npy(array: np.ndarray, said: tuple[int, ...] | None = None, dtype: str = "") -> bytes:
@@ -41,7 +46,7 @@ def refusal(path: Path) -> str:
     begun = time.monotonic()
     with pytest.raises(StageError) as caught:
         npz_file.read(path, path.name, "nchw")
-    assert time.monotonic() - begun < 5 and caught.value.remedy
+    assert time.monotonic() - begun < WITHIN_S and caught.value.remedy
     return caught.value.message
 
 
@@ -108,49 +113,36 @@ def test_an_image_with_too_many_pixels(tmp_path: Path) -> None:
             image_folder.read_pixels(path, "a.ppm")
 
 
-def flipped(content: bytes, choose: random.Random) -> bytes:
-    changed = bytearray(content)
-    for _ in range(choose.randint(1, 3)):
-        changed[choose.randrange(len(changed) if choose.random() < 0.5 else min(64, len(changed)))] ^= (
-            1 << choose.randrange(8)
-        )
-    return bytes(changed[: choose.randrange(1, len(changed))] if choose.random() < 0.2 else changed)
-
-
 @pytest.mark.parametrize("count", [40, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix", ["ppm", "png", "jpg", "bmp", "webp", "tif"])
+@pytest.mark.fault("bits of an image flipped (ppm, png, jpg, bmp, webp, tif): read or refused, at once")
 @pytest.mark.filterwarnings("ignore")
-def test_flipped_bits_of_images(tmp_path: Path, suffix: str, count: int) -> None:
-    choose, path = random.Random(suffix), tmp_path / f"a.{suffix}"
+def test_flipped_bits_of_images(tmp_path: Path, tally: Tally, suffix: str, count: int) -> None:
+    choose, path, refused = random.Random(suffix), tmp_path / f"a.{suffix}", 0
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8)).save(path)
-    content, refused = path.read_bytes(), 0
-    for _ in range(count):
+    content = path.read_bytes()
+
+    def read() -> None:
+        pixels = image_folder.read_pixels(path, path.name)
+        assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.size
+
+    for number in range(count):
         path.write_bytes(flipped(content, choose))
-        begun = time.monotonic()
-        try:
-            pixels = image_folder.read_pixels(path, path.name)
-        except StageError as error:
-            refused += 1
-            assert error.remedy
-        else:
-            assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.size
-        assert time.monotonic() - begun < 5
+        refused += tally.refused_or_done(f"{suffix} {number}", read, StageError, WITHIN_S)
+    assert not tally.losses, tally.losses[:3]
     assert 0 < refused <= count
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.fault("bits of an npz file flipped, stored or compressed: read or refused, at once")
 @pytest.mark.filterwarnings("ignore")
-def test_flipped_bits_of_an_npz(tmp_path: Path, count: int) -> None:
-    choose, refused = random.Random(0), 0
+def test_flipped_bits_of_an_npz(tmp_path: Path, tally: Tally, count: int) -> None:
+    choose, path, refused = random.Random(0), tmp_path / "a.npz", 0
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        content = archive(tmp_path / "a.npz", {"x.npy": X, "y.npy": Y}, method).read_bytes()
-        for _ in range(count // 2):
-            (tmp_path / "a.npz").write_bytes(flipped(content, choose))
-            begun = time.monotonic()
-            try:
-                npz_file.read(tmp_path / "a.npz", "a.npz", "nchw")
-            except StageError as error:
-                refused += 1
-                assert error.remedy
-            assert time.monotonic() - begun < 5
+        content = archive(path, {"x.npy": X, "y.npy": Y}, method).read_bytes()
+        for number in range(count // 2):
+            path.write_bytes(flipped(content, choose))
+            read = partial(npz_file.read, path, path.name, "nchw")
+            refused += tally.refused_or_done(f"{method} {number}", read, StageError, WITHIN_S)
+    assert not tally.losses, tally.losses[:3]
     assert 0 < refused < count
