@@ -38,11 +38,11 @@ fn low(x: felt252) -> u128 {
 }
 """,
     "halves": """\
-// A felt that is known to be 2^128 or more: its upper and lower half.
+// The upper and the lower half of a felt.
 #[inline(always)]
 fn halves(x: felt252) -> (u128, u128) {
     match u128s_from_felt252(x) {
-        U128sFromFelt252Result::Narrow(_) => panic_with_felt252('sum out of bounds'),
+        U128sFromFelt252Result::Narrow(low) => (0, low),
         U128sFromFelt252Result::Wide((high, low)) => (high, low),
     }
 }
@@ -113,6 +113,8 @@ fn over(a: felt252, b: felt252) -> felt252 {
 }
 """,
 }
+MOST_IN_PLACE = 4
+"""numbers of which the largest is found in place: a window of 2x2"""
 NEEDS = {"ratio": {"low"}, "divide": {"ratio"}}
 
 
@@ -135,6 +137,8 @@ def _function(fmt: Format, name: str) -> tuple[str, set[str]]:
         return FIXED[name], NEEDS.get(name, set())
     if name.startswith("split"):
         return split_text.text(name), {"halves"}
+    if name.startswith("largest_"):
+        return largest_text(int(name.removeprefix("largest_"))), {"maximum"}
     if name.startswith("shift_"):
         return shift_text(int(name.removeprefix("shift_"))), {"low"}
     if name == "leaky_relu":
@@ -155,3 +159,12 @@ fn leaky_relu(x: felt252, slope: felt252) -> felt252 {{
     }}
 }}
 """
+
+
+def largest_text(count: int) -> str:
+    """`largest_COUNT(x0, ...)`: called if of many numbers: one in place stores all that is live around it."""
+    inline = "always" if count <= MOST_IN_PLACE else "never"
+    parameters = ", ".join(f"x{index}: felt252" for index in range(count))
+    lines = [f"    let m = maximum(x{index}, m);" for index in range(1, count)]
+    head = f"#[inline({inline})]\nfn largest_{count}({parameters}) -> felt252 {{"
+    return "\n".join([head, "    let m = x0;", *lines, "    m", "}", ""])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from recast.stages.targets.cairo.codegen import crate_text
+from recast.stages.targets.cairo.codegen import calls_text, crate_text
 from recast.stages.targets.cairo.codegen.emission import Emission, Written
-from recast.stages.targets.cairo.syntax.layer import WEIGHT_ROW, WEIGHTS, Layer
+from recast.stages.targets.cairo.syntax.layer import WEIGHT_ROW, WEIGHTS, Layer, unboxed
 
 PACKAGE = "inference"
 CHUNK = 64
@@ -66,7 +66,7 @@ def _tensor(widths: Iterable[int]) -> str:
     for width in widths:
         cells = "".join(f"    c{index}: felt252,\n" for index in range(width))
         rows.append(f"#[derive(Copy, Drop)]\nstruct Row{width} {{\n{cells}}}\n")
-    return TENSOR + "\n" + "\n".join(rows)
+    return "\n".join([TENSOR, calls_text.numbered(), *rows])
 
 
 TENSOR = """\
@@ -137,7 +137,7 @@ def _functions(emission: Emission, fixed: str) -> str:
         "use core::integer::{U128sFromFelt252Result, u128s_from_felt252};",
         "use core::internal::revoke_ap_tracking;",
         "use core::option::OptionTrait;",
-        f"use tensor::{{{', '.join(['next', *(f'Row{width}' for width in widths)])}}};",
+        f"use tensor::{{{', '.join(['next', 'numbered', *(f'Row{width}' for width in widths)])}}};",
         *([f"use {fixed}::{{{', '.join(calls)}}};"] if calls else []),
         "",
     ]
@@ -161,10 +161,16 @@ def _reading(emission: Emission) -> str:
         lines += ["#[inline(never)]", f"fn read_{count}(ref data: Span<felt252>, ref out: Array<Row{width}>) {{"]
         lines += [f"    let x{index} = take(ref data);" for index in range(count)]
         lines += [f"    out.append(Row{width} {{ {', '.join(cells)} }});", "}", ""]
+    reads = [f"    read_{len(row)}(ref data, ref out);" for row in emission.input_rows]
+    if len(reads) > CHUNK:  # each may panic, which is a branch
+        parts = [reads[start : start + CHUNK] for start in range(0, len(reads), CHUNK)]
+        for number, part in enumerate(parts):
+            head = f"fn read_part{number}(ref data: Span<felt252>, ref out: Array<Row{width}>) {{"
+            lines += ["#[inline(never)]", head, "    revoke_ap_tracking();", *part, "}", ""]
+        reads = [f"    read_part{number}(ref data, ref out);" for number in range(len(parts))]
     lines += [f"fn read_input(ref data: Span<felt252>) -> Array<Row{width}> {{"]
-    # as in `_driver`: from 3,072 numbers on, an image of 32x32 in colour, the first call is out of the last one's reach
-    lines += ["    revoke_ap_tracking();", "    let mut out = ArrayTrait::new();"]
-    lines += [f"    read_{len(row)}(ref data, ref out);" for row in emission.input_rows]
+    # as in `calls_text`: from 3,072 numbers on, an image of 32x32 in colour, the last call cannot reach the first
+    lines += ["    revoke_ap_tracking();", "    let mut out = ArrayTrait::new();", *reads]
     return TAKE.format(above=f"x + {-low}" if low else "x", high=high) + "\n".join([*lines, "    out", "}", ""])
 
 
@@ -222,45 +228,37 @@ def _widths(emission: Emission) -> set[int]:
 
 
 def _driver(emission: Emission, one: Written) -> str:
-    """The function of a layer: takes all rows, and calls one function for each row of the output."""
+    """The function of a layer, which calls one function for each row of the output."""
     layer = one.layer
     widths = {array: width for view in emission.views.values() for array, width in view.widths.items()}
-    parameters = ", ".join(f"{array}: Span<Row{widths[array]}>" for array in one.takes)
-    parameters += f", {WEIGHTS}: Span<Row{WEIGHT_ROW}>" if layer.call_data else ""
-    lines = [f"fn {layer.name}({parameters}) -> Array<Row{layer.width}> {{"]
-    used = {box for _, boxes in layer.calls for box in boxes}
-    for array in (*one.takes, WEIGHTS):
-        last = max((row for name, row in used if name == array), default=-1)
-        lines += [f"    let mut {array} = {array};"] if last >= 0 else []
-        lines += [
-            f"    let {f'{array}_{row}' if (array, row) in used else '_'} = next(ref {array});"
-            for row in range(last + 1)
-        ]
-    # boxes then lie at fixed places of this function: the compiler cannot reach 2^15 cells back
-    lines.append("    revoke_ap_tracking();")
-    lines.append("    let mut out = ArrayTrait::new();")
+    arrays = {array: widths[array] for array in one.takes} | ({WEIGHTS: WEIGHT_ROW} if layer.call_data else {})
     place = f"{layer.crate}::weights::" if layer.crate else f"{layer.name}_"
-    for name, boxes in layer.calls:
-        arguments = ", ".join([*(f"{array}_{row}" for array, row in boxes), "ref out"])
-        lines.append(f"    {place}{name}({arguments});")
-    return "\n".join([*lines, "    out", "}", ""])
+    calls = [(f"{place}{name}", boxes) for name, boxes in layer.calls]
+    return calls_text.function(layer.name, arrays, f"Row{layer.width}", calls)
 
 
 def _giving(emission: Emission) -> str:
-    """Puts the output's elements into an array of felts, in their order."""
+    """Puts the output's elements into an array of felts, in their order, some in each function."""
     view = emission.views[emission.program.output]
-    size = emission.program.size(emission.program.output)
-    places = [view.place(element) for element in range(size)]
-    arrays = list(dict.fromkeys(view.arrays))
-    parameters = ", ".join(f"{array}: Span<Row{view.widths[array]}>" for array in arrays)
-    lines = [f"fn write_output({parameters}) -> Array<felt252> {{"]
-    for array in arrays:
-        lines.append(f"    let mut {array} = {array};")
-        last = max(row for name, row, _ in places if name == array)
-        lines += [f"    let {array}_{row} = next(ref {array}).unbox();" for row in range(last + 1)]
-    lines.append("    let mut out = ArrayTrait::new();")
-    lines += [f"    out.append(*{array}_{row}.c{column});" for array, row, column in places]
-    return "\n".join([*lines, "    out", "}", ""])
+    places = [view.place(element) for element in range(emission.program.size(emission.program.output))]
+    functions: dict[str, str] = {}
+    calls = []
+    for start in range(0, len(places), CHUNK):
+        part = places[start : start + CHUNK]
+        boxes = tuple(dict.fromkeys((array, row) for array, row, _ in part))
+        widths = [view.widths[array] for array, _ in boxes]
+        parameters = [f"b{box}: Box<@Row{width}>" for box, width in enumerate(widths)]
+        lines = [f"({', '.join([*parameters, 'ref out: Array<felt252>'])}) {{"]
+        for box, (array, row) in enumerate(boxes):
+            used = {column for other, of, column in part if (other, of) == (array, row)}
+            lines.append(f"    {unboxed(box, widths[box], used)}")
+        lines += [f"    out.append(*r{boxes.index((array, row))}_{column});" for array, row, column in part]
+        calls.append((functions.setdefault("\n".join([*lines, "}", ""]), f"give_{len(functions)}"), boxes))
+    # a call of its own would cost a small output about as many steps as what it does
+    inline = "never" if len(calls) > 1 else "always"
+    texts = [f"#[inline({inline})]\nfn {name}{text}" for text, name in functions.items()]
+    arrays = {array: view.widths[array] for array in dict.fromkeys(view.arrays)}
+    return "\n".join([*texts, calls_text.function("write_output", arrays, "felt252", calls)])
 
 
 def _inference(emission: Emission) -> str:

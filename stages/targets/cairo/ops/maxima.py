@@ -49,10 +49,8 @@ class Maximum:
             row = layer.row()
             values = []
             for index, elements in enumerate(lists[start : start + width].tolist()):
-                first, *others = [row.load(tensor, element) for element in elements if element >= 0]
-                row.line(f"let y{index} = {first};")
-                for other in others:
-                    row.line(f"let y{index} = {row.call('maximum', other, f'y{index}')};")
+                x = [row.load(tensor, element) for element in elements if element >= 0]
+                row.line(f"let y{index} = {row.call(f'largest_{len(x)}', *x)};")
                 values.append(f"y{index}")
             row.finish(values, range(start, start + len(values)), width)
 

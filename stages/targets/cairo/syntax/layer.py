@@ -6,7 +6,7 @@ is written without loops, one row after the other; rows whose code is the same s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -93,8 +93,10 @@ class Row:
         self._layer = layer
         self._boxes: dict[tuple[str, int], int] = {}
         self._widths: list[int] = []
+        self._cells: list[set[int]] = []
         self._loaded: dict[tuple[str, int, int], str] = {}
-        self._lines: list[str] = []
+        self._lines: list[str | int] = []
+        """a number stands for the line that takes that box apart"""
 
     def load(self, tensor: str, element: int) -> str:
         """The name of a variable that holds an element of an input."""
@@ -102,20 +104,24 @@ class Row:
         array, row, column = view.place(element)
         key = (array, row, column)
         if key not in self._loaded:
-            box = self._boxes.setdefault((array, row), len(self._boxes))
-            if box == len(self._widths):
-                self._widths.append(view.widths[array])
+            cell = self._cell((array, row), column, view.widths[array])
             self._loaded[key] = f"x{len(self._loaded)}"
-            self.line(f"let {self._loaded[key]} = *r{box}.c{column};")
+            self.line(f"let {self._loaded[key]} = {cell};")
         return self._loaded[key]
 
     def weight(self, row: int, index: int) -> str:
         """An expression for the felt at `index` of the weights that begin at `row` of the call data's."""
-        key = (WEIGHTS, row + index // WEIGHT_ROW)
-        box = self._boxes.setdefault(key, len(self._boxes))
+        return self._cell((WEIGHTS, row + index // WEIGHT_ROW), index % WEIGHT_ROW, WEIGHT_ROW)
+
+    def _cell(self, place: tuple[str, int], column: int, width: int) -> str:
+        """An expression for a cell of the row at (array, row)."""
+        box = self._boxes.setdefault(place, len(self._boxes))
         if box == len(self._widths):
-            self._widths.append(WEIGHT_ROW)
-        return f"*r{box}.c{index % WEIGHT_ROW}"
+            self._widths.append(width)
+            self._cells.append(set())
+            self._lines.append(box)
+        self._cells[box].add(column)
+        return f"*r{box}_{column}"
 
     def line(self, text: str) -> None:
         """Add one line of Cairo."""
@@ -132,12 +138,24 @@ class Row:
         cells = [f"c{index}: {value}" for index, value in enumerate(filled)]
         parameters = [f"b{box}: Box<@Row{size}>" for box, size in enumerate(self._widths)]
         head = f"({', '.join([*parameters, f'ref out: Array<Row{width}>'])}) {{"
-        unboxed = [f"let r{box} = b{box}.unbox();" for box in range(len(self._widths))]
-        body = [*unboxed, *self._lines, f"out.append(Row{width} {{ {', '.join(cells)} }});"]
+        lines = [
+            line if isinstance(line, str) else unboxed(line, self._widths[line], self._cells[line])
+            for line in self._lines
+        ]
+        body = [*lines, f"out.append(Row{width} {{ {', '.join(cells)} }});"]
         text = "\n".join([head, *(f"    {line}" for line in body), "}"])
         name = self._layer.functions.setdefault(text, f"row{len(self._layer.functions)}")
         self._layer.calls.append((name, tuple(self._boxes)))
         self._layer.rows.append([*elements, *[PADDING] * (width - len(elements))])
+
+
+def unboxed(box: int, width: int, used: Set[int]) -> str:
+    """Take box number `box` apart once: its cells that are used are `r{box}_{cell}`.
+
+    Reading `r.c5` of a row would take it apart each time, for the compiler into as many variables as it is wide.
+    """
+    cells = ", ".join(f"c{cell}: {f'r{box}_{cell}' if cell in used else '_'}" for cell in range(width))
+    return f"let Row{width} {{ {cells} }} = b{box}.unbox();"
 
 
 def row_elements(order: NDArray[np.int64], most: int) -> list[list[int]]:

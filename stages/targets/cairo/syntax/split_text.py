@@ -9,8 +9,7 @@ from recast.stages.targets.cairo.syntax.casm import PRIME
 def text(name: str) -> str:
     """The Cairo of the function `name`: felt -> the first USED slots, each without its DROP lowest bits.
 
-    `split_relu_...` gives zero for negative results; `split_shared_...` is called, and not written in place. It panics
-    for a felt that has no upper half, which bounds exclude.
+    `split_relu_...` gives zero for negative results; `split_shared_...` is called, and not written in place.
     """
     *kind, width, drop, used = name.removeprefix("split").strip("_").split("_")
     slots, relu = Slots(int(width)), "relu" in kind

@@ -21,6 +21,7 @@ from tests.lib.cairo.op_models import CASES, HIGH, INPUT, LOW, Graph, cases
 
 GROUPS = [list(CASES)[start::3] for start in range(3)]
 SAMPLES = 3
+MOST_MEMORY = 3 * 2**30
 
 
 @pytest.fixture(scope="session")
@@ -88,12 +89,12 @@ def test_every_operation_has_a_case() -> None:
 def test_weights_in_the_call_data_give_the_same(tmp_path: Path, vm: Path) -> None:
     rng = np.random.default_rng(4)
     graph = Graph()
-    graph.end(graph.node("Gemm", ["x", graph.weight(rng.normal(size=(INPUT, 60)))]))
+    graph.end(graph.node("Gemm", ["x", graph.weight(rng.normal(size=(INPUT, 120)))]))
     model, fmt = graph.model(), parse_format("FP16x16")
     literal, none, program = compiled(model, fmt, tmp_path / "literal")
     casm, weights, _ = compiled(model, fmt, tmp_path / "passed", limit=literal.bytecode_felts * 9 // 10)
     assert not none
-    assert len(weights) > 97 * 10
+    assert len(weights) > 97 * 20
     assert casm.bytecode_felts < literal.bytecode_felts * 0.8
     x = samples(fmt, 5)
     expected = interpreter.run(program, x)[program.output]
@@ -127,6 +128,37 @@ def test_an_input_of_many_numbers(tmp_path: Path, vm: Path) -> None:
     casm, _, _ = compiled(made, fmt, tmp_path, sample=x.tolist())
     (execution,) = fast_vm.run_each(vm, casm, [x.tolist()])
     assert [signed(felt) for felt in execution.result] == np.maximum(x[-8:], 0).tolist()
+
+
+@pytest.mark.parametrize(
+    ("shape", "operation"),
+    [
+        # comparisons of a thousand numbers, which were all live at once
+        ((32, 32), "ReduceMax"),
+        # rows of the input, and numbers of the output, which one function held
+        ((500, 2), "Relu"),
+    ],
+)
+def test_the_compiler_takes_no_more_memory_than_the_program_is_large(
+    shape: tuple[int, ...], operation: str, tmp_path: Path, vm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    monkeypatch.setattr(toolchain, "machine_memory", lambda: MOST_MEMORY)
+    more: dict[str, Any] = {"axes": [2], "keepdims": 0} if operation == "ReduceMax" else {}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(operation, ["x"], ["scores"], "node", **more)],
+        "large",
+        [onnx.helper.make_tensor_value_info("x", 1, ["batch", *shape])],
+        [onnx.helper.make_tensor_value_info("scores", 1, None)],
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    fmt = parse_format("FP16x16")
+    x = fmt.raw(np.random.default_rng(0).uniform(LOW, HIGH, shape))
+    casm, _, program = compiled(made, fmt, tmp_path)
+    (execution,) = fast_vm.run_each(vm, casm, [x.ravel().tolist()])
+    expected = interpreter.run(program, x[None])[program.output].ravel()
+    assert len(expected) > 30 and [signed(felt) for felt in execution.result] == expected.tolist()
 
 
 @pytest.mark.parametrize(
