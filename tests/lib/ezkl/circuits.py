@@ -86,6 +86,35 @@ def spatial() -> Any:
     return made
 
 
+def shuffled() -> Any:
+    """ShuffleNet's unit: half of a convolution's channels go through another, and all are shuffled."""
+    import onnx
+
+    node, random = onnx.helper.make_node, np.random.default_rng(0)
+    return model(
+        [
+            node("Conv", ["image", "first"], ["maps"], "conv", pads=[1, 1, 1, 1]),
+            node("Relu", ["maps"], ["positive"], "relu"),
+            node("Split", ["positive"], ["left", "right"], "split", axis=1),
+            node("Conv", ["right", "depthwise"], ["side"], "depthwise", pads=[1, 1, 1, 1], group=2),
+            node("Concat", ["left", "side"], ["both"], "concat", axis=1),
+            node("Reshape", ["both", "apart"], ["groups"], "groups"),
+            node("Transpose", ["groups"], ["turned"], "turned", perm=[0, 2, 1, 3, 4]),
+            node("Reshape", ["turned", "together"], ["channels"], "shuffled"),
+            node("ReduceMean", ["channels"], ["means"], "mean", axes=[2, 3], keepdims=0),
+            node("Gemm", ["means", "last"], ["scores"], "scores", transB=1),
+        ],
+        [
+            initializer("first", random.normal(0, 0.4, (4, 1, 3, 3))),
+            initializer("depthwise", random.normal(0, 0.4, (2, 1, 3, 3))),
+            initializer("last", random.normal(0, 1, (4, 4))),
+            initializer("apart", [-1, 2, 2, 8, 8], np.int64),
+            initializer("together", [-1, 4, 8, 8], np.int64),
+        ],
+        opset=OPSET,
+    )
+
+
 def convolutional() -> Any:
     """Conv (padded), Relu, AveragePool, Flatten and Gemm on the mean of each quadrant."""
     import onnx

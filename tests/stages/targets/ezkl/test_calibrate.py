@@ -59,6 +59,19 @@ def test_a_larger_scale_has_a_smaller_error(quantized: Workplace, tmp_path: Path
     assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
 
 
+def test_a_form_that_ezkl_computes_otherwise_is_not_taken(tmp_path: Path) -> None:
+    """As products, EZKL 23 mixes the channels of a ShuffleNet up; onnxruntime gives the same for both forms."""
+    work = circuits.workplace(tmp_path / "shuffled", circuits.shuffled())
+    work.run(quantize.STAGE, "quantize")
+    metrics = work.run(calibrate.STAGE, "calibrate", max_abs_error=None, min_agreement=None)
+    assert metrics["convolutions"] == "terms" and metrics["max_abs_error"] < 0.15
+    chosen = json.loads((work.root / "calibrate/settings.json").read_text(encoding="utf-8"))
+    assert chosen["run_args"]["logrows"] == metrics["logrows"]
+    with pytest.raises(StageError, match="give errors of up to") as caught:
+        work.run(calibrate.STAGE, "products", convolutions="products")
+    assert "drop calibrate.convolutions" in caught.value.remedies
+
+
 def test_the_shape_is_chosen_for_what_the_recipe_wants(quantized: Workplace, tmp_path: Path) -> None:
     work = copied(quantized, tmp_path)
     chosen = {
