@@ -41,7 +41,7 @@ def lay(root: Path, files: Mapping[str, str]) -> Path:
     """A tree of tests of its own, with these files below tests/stages."""
     (root / "tests" / "stages").mkdir(parents=True)
     (root / "tests" / "lib").mkdir()
-    for name in ("selection.py", "conftest.py", "lib/in_memory.py"):
+    for name in ("selection.py", "conftest.py", "lib/in_memory.py", "lib/tally.py"):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)
     shutil.copy(ROOT / "pyproject.toml", root)
     for name, text in files.items():
