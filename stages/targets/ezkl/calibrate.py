@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,9 +100,10 @@ def run(params: CalibrateParams, inputs: Inputs, out: Path) -> Metrics:
     arguments.setdefault("input_scale", _input_scale(params, x))
     networks = _networks(params, arguments, reference, inputs.scratch, x[:1])
     ezkl = Ezkl(inputs.scratch, params.resources.cpu)
-    found = _laid_out(params, arguments, networks, reference, x, out, ezkl)
+    lay_out = partial(_laid_out, params, arguments, reference, x, ezkl)
+    found = lay_out(networks, out)
     if found.network == "products" and "terms" in networks and not _near(params, found):
-        found = _term_by_term(found, params, arguments, reference, x, out, ezkl)
+        found = _term_by_term(found, lay_out, reference, inputs.scratch / "terms", out)
     chosen, predicted, error = found.chosen, found.predicted, found.error
     agreement = task.of(read_contract(inputs["data"]).task).agreement(found.expected, found.actual)
     _check_fidelity(params, chosen, error, agreement)
@@ -143,11 +145,11 @@ class LaidOut:
 def _laid_out(
     params: CalibrateParams,
     arguments: Mapping[str, Any],
-    networks: Mapping[Convolutions, Path],
     reference: Path,
     x: NDArray[np.float32],
-    out: Path,
     ezkl: Ezkl,
+    networks: Mapping[Convolutions, Path],
+    out: Path,
 ) -> LaidOut:
     """Choose among the forms of a network, write what is chosen to `out`, and run it on samples (n, *shape)."""
     network, chosen = Search(params, arguments, networks, x[: params.samples], ezkl).choose()
@@ -172,22 +174,20 @@ def _near(params: CalibrateParams, found: LaidOut) -> bool:
 
 def _term_by_term(
     found: LaidOut,
-    params: CalibrateParams,
-    arguments: Mapping[str, Any],
+    lay_out: Callable[[Mapping[Convolutions, Path], Path], LaidOut],
     reference: Path,
-    x: NDArray[np.float32],
+    other: Path,
     out: Path,
-    ezkl: Ezkl,
 ) -> LaidOut:
     """The circuit with its convolutions term by term, if that is much nearer to the network; else `found`.
 
+    `other` is a folder for it that is not there; what is taken is written to `out`.
     Products are the same sums of the same numbers, but EZKL does not compute every graph as ONNX means it.
     """
-    other = ezkl.place / "terms"
     other.mkdir()
     progress("the circuit is far from the network: convolutions term by term, to compare")
     try:
-        terms = _laid_out(params, arguments, {"terms": reference}, reference, x, other, ezkl)
+        terms = lay_out({"terms": reference}, other)
     except StageError as error:
         progress(f"that cannot be compared: {error.message}")
         return found

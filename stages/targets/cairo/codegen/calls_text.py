@@ -23,18 +23,15 @@ def function(name: str, arrays: Mapping[str, int], makes: str, calls: Sequence[t
     """
     parameters = ", ".join(f"{array}: Span<Row{width}>" for array, width in arrays.items())
     head = f"fn {name}({parameters}) -> Array<{makes}> {{"
-    used = held(calls)
     # boxes then lie at fixed places of the function: the compiler cannot reach 2^15 cells back
     begin = ["    revoke_ap_tracking();", "    let mut out = ArrayTrait::new();"]
     apart = list(parts(calls))
     if len(apart) == 1:
-        taken = [line for array in arrays for line in _in_turn(array, {row for name, row in used if name == array})]
+        taken = [line for array in arrays for line in _in_turn(array, _rows(array, calls))]
         return "\n".join([head, *taken, *begin, *map(_call, calls), "    out", "}", ""])
     texts, lines = [], []
     for number, part in enumerate(apart):
-        taken = [
-            line for array in arrays for line in _by_number(array, {row for name, row in held(part) if name == array})
-        ]
+        taken = [line for array in arrays for line in _by_number(array, _rows(array, part))]
         texts += [
             "#[inline(never)]",
             f"fn {name}_part{number}({parameters}, ref out: Array<{makes}>) {{",
@@ -46,6 +43,10 @@ def function(name: str, arrays: Mapping[str, int], makes: str, calls: Sequence[t
         ]
         lines.append(f"    {name}_part{number}({', '.join(arrays)}, ref out);")
     return "\n".join([*texts, head, *begin, *lines, "    out", "}", ""])
+
+
+def _rows(array: str, calls: Sequence[tuple[str, Boxes]]) -> set[int]:
+    return {row for name, row in held(calls) if name == array}
 
 
 def _in_turn(array: str, used: set[int]) -> list[str]:
